@@ -1,0 +1,74 @@
+package format
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// SumLen is the size of a full checksum, in bytes.
+const SumLen = 8
+
+// Mix turns a salt and a place into 64 bits that look independent of both. It is
+// the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable
+// Pseudorandom Number Generators", OOPSLA 2014).
+func Mix(salt, place uint64) uint64 {
+	x := salt + place*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Sum is the local checksum of data that lies at offset in the file with this salt:
+// its xxHash64, masked with Mix(salt, offset). Bytes that are intact but belong to
+// another file, to the file's former life or to another offset do not pass it.
+//
+// The mask is applied after the hash and not as its seed, so that one pass
+// over a record gives both its local checksum and its part of the chain.
+func Sum(data []byte, salt, offset uint64) uint64 {
+	return xxhash.Sum64(data) ^ Mix(salt, offset)
+}
+
+// putSum stores the checksum of b[:len(b)-SumLen] in the last bytes of b.
+func putSum(b []byte, salt, offset uint64) {
+	body := len(b) - SumLen
+	binary.LittleEndian.PutUint64(b[body:], Sum(b[:body], salt, offset))
+}
+
+// checkSum verifies what putSum stored.
+func checkSum(b []byte, salt, offset uint64) error {
+	body := len(b) - SumLen
+	want := binary.LittleEndian.Uint64(b[body:])
+	if got := Sum(b[:body], salt, offset); got != want {
+		return fmt.Errorf("%w: stored %016x, computed %016x", ErrChecksum, want, got)
+	}
+	return nil
+}
+
+// checkZero fails unless all of b, which stands for field, is zero.
+func checkZero(b []byte, field string) error {
+	for _, c := range b {
+		if c != 0 {
+			return fmt.Errorf("%w: %s is not zero", ErrField, field)
+		}
+	}
+	return nil
+}
+
+// checkPrologue verifies the first 16 bytes of a file: magic, version, flags.
+func checkPrologue(b []byte, magic string) error {
+	if string(b[:8]) != magic {
+		return fmt.Errorf("%w: want %q, found %q", ErrMagic, magic, b[:8])
+	}
+	if v := binary.LittleEndian.Uint32(b[8:]); v != Version {
+		return fmt.Errorf("%w: %d, this release reads %d; open it with the release that wrote it or a newer one", ErrVersion, v, Version)
+	}
+	return nil
+}
+
+// putPrologue writes what checkPrologue verifies.
+func putPrologue(b []byte, magic string) {
+	copy(b, magic)
+	binary.LittleEndian.PutUint32(b[8:], Version)
+}

@@ -1,0 +1,113 @@
+package format
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// The hash index of a checkpoint is an array of buckets the size of a cache line. A
+// key belongs into bucket BucketOf(hash) or, where that is full, into the first
+// bucket after it (cyclically) that is not, at most MaxProbe buckets on. A lookup may stop
+// at the first bucket with a free slot.
+const (
+	// BucketLen is the size of a bucket, in bytes.
+	BucketLen = 64
+	// BucketSlots is the number of slots in a bucket.
+	BucketSlots = 7
+	// MaxProbe is how many buckets a lookup reads at the most.
+	MaxProbe = 64
+
+	slotOffsetBits = 40
+	slotTagBits    = 24
+)
+
+// BucketOf maps a key's hash to one of n buckets, in the order of the hashes, by
+// multiply-shift (Lemire, "Fast Random Integer Generation in an Interval", 2019).
+func BucketOf(hash, n uint64) uint64 {
+	bucket, _ := bits.Mul64(hash, n)
+	return bucket
+}
+
+// Slot is an entry of a bucket: 24 low bits of the key's hash over the offset of its record. 0 is a free slot.
+type Slot uint64
+
+// NewSlot makes the slot of the record at offset, which is below MaxCheckpointLen.
+func NewSlot(hash, offset uint64) Slot { return Slot(hash<<slotOffsetBits | offset) }
+
+// Offset is where the record lies in the file.
+func (s Slot) Offset() uint64 { return uint64(s) & (1<<slotOffsetBits - 1) }
+
+// Matches reports whether the slot may be that of a key with this hash.
+func (s Slot) Matches(hash uint64) bool { return uint64(s)>>slotOffsetBits == hash&(1<<slotTagBits-1) }
+
+// Bucket is a decoded bucket. Slots fill from the first on.
+type Bucket [BucketSlots]Slot
+
+// Encode writes the bucket at offset of the checkpoint with this salt to b.
+func (k *Bucket) Encode(b []byte, salt, offset uint64) {
+	b = b[:BucketLen]
+	for i, s := range k {
+		binary.LittleEndian.PutUint64(b[8*i:], uint64(s))
+	}
+	putSum(b, salt, offset)
+}
+
+// DecodeBucket reads and verifies the bucket at the start of b, which lies at offset
+// in the checkpoint with this salt. It allocates nothing.
+func DecodeBucket(b []byte, salt, offset uint64) (k Bucket, err error) {
+	if len(b) < BucketLen {
+		return Bucket{}, fmt.Errorf("bucket: %w: %d bytes", ErrLength, len(b))
+	}
+	b = b[:BucketLen]
+	if err := checkSum(b, salt, offset); err != nil {
+		return Bucket{}, fmt.Errorf("bucket: %w", err)
+	}
+	for i := range k {
+		k[i] = Slot(binary.LittleEndian.Uint64(b[8*i:]))
+	}
+	return k, nil
+}
+
+// The ordered index of a checkpoint is an array of blocks of record offsets, in key
+// order: the first record of each segment and then the first one past
+// every OrderedStride bytes. Keys are not repeated; a search reads them in the records.
+const (
+	// OrderedStride is the distance between indexed records, in bytes.
+	OrderedStride = 4096
+	// OrderedBlockLen is the size of a block of the ordered index, in bytes.
+	OrderedBlockLen = 512
+	// OrderedBlockEntries is the number of offsets in a block. The last block is filled up with zeros.
+	OrderedBlockEntries = (OrderedBlockLen - SumLen) / 8
+)
+
+// OrderedBlocks is the number of blocks that hold n offsets.
+func OrderedBlocks(n uint64) uint64 { return (n + OrderedBlockEntries - 1) / OrderedBlockEntries }
+
+// OrderedBlock is a decoded block of the ordered index.
+type OrderedBlock [OrderedBlockEntries]uint64
+
+// Encode writes the block at offset of the checkpoint with this salt to b.
+func (o *OrderedBlock) Encode(b []byte, salt, offset uint64) {
+	b = b[:OrderedBlockLen]
+	for i, v := range o {
+		binary.LittleEndian.PutUint64(b[8*i:], v)
+	}
+	putSum(b, salt, offset)
+}
+
+// DecodeOrderedBlock reads and verifies the block at the start of b, which lies at
+// offset in the checkpoint with this salt. It allocates nothing.
+func DecodeOrderedBlock(b []byte, salt, offset uint64) (o OrderedBlock, err error) {
+	if len(b) < OrderedBlockLen {
+		return OrderedBlock{}, fmt.Errorf("ordered block: %w: %d bytes", ErrLength, len(b))
+	}
+	b = b[:OrderedBlockLen]
+	if err := checkSum(b, salt, offset); err != nil {
+		return OrderedBlock{}, fmt.Errorf("ordered block: %w", err)
+	}
+	for i := range o {
+		o[i] = binary.LittleEndian.Uint64(b[8*i:])
+	}
+	return o, nil
+}
