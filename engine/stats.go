@@ -1,0 +1,35 @@
+package engine
+
+import "time"
+
+// Stats says how a database is doing. The counters start at zero with each open.
+type Stats struct {
+	Keys       uint64  // keys in the database
+	Version    Version // of the last operation applied
+	Generation uint64  // of the checkpoint that the next open starts from
+
+	Operations  uint64 // operations committed
+	Groups      uint64 // durable writes that committed them
+	LogBytes    uint64 // record bytes logged since the last checkpoint began
+	Checkpoints uint64 // checkpoints completed
+
+	LastCheckpoint    time.Duration // how long the last checkpoint took; 0 before the first
+	CheckpointFailure error         // why the last checkpoint failed; nil if it did not
+
+	// Failure is why nothing is acknowledged any more (see ErrPoisoned); nil while all is well.
+	Failure error
+
+	Recovery Recovery // what Open found and did
+}
+
+// Recovery says what Open found and did.
+type Recovery struct {
+	Created    bool          // there was no database, one was made
+	Clean      bool          // the database had been closed cleanly
+	Logs       int           // logs read
+	Frames     uint64        // frames replayed
+	Operations uint64        // operations replayed
+	TornFile   string        // log whose end was cut off because its last write was torn; "" if none was
+	TornAt     int64         // offset of the cut in TornFile, in bytes
+	Took       time.Duration // from the call of Open to its return
+}
