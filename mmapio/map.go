@@ -45,7 +45,7 @@ func Map(f File, length int64) (*Mapping, error) {
 // nil, is called from another goroutine when the mapping is gone; it must not refer to the mapping.
 func Reserve(size, atLeast int64, unmapped func()) (*Mapping, error) {
 	for {
-		addr, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		addr, err := unix.MmapPtr(-1, 0, nil, uintptr(size), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if err == nil {
 			return newMapping(addr, size, unmapped), nil
 		}
