@@ -29,7 +29,8 @@ type Recovery struct {
 	Logs       int           // logs read
 	Frames     uint64        // frames replayed
 	Operations uint64        // operations replayed
-	TornFile   string        // log whose end was cut off because its last write was torn; "" if none was
-	TornAt     int64         // offset of the cut in TornFile, in bytes
+	CutFile    string        // log whose end this open had to decide, because it was not closed; "" if none
+	CutAt      int64         // offset of that end in CutFile, in bytes; a write that was under way beyond it is dropped
+	Repaired   []string      // what was found damaged and rebuilt from proof, in words
 	Took       time.Duration // from the call of Open to its return
 }

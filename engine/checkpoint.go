@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"github.com/tongpengdl/small-db/ckpt"
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// pending is a state that was frozen and is to become a checkpoint.
+type pending struct {
+	generation uint64 // of the checkpoint, and of the first log after it
+	position   format.Position
+	epochs     []format.EpochStart
+	keys       uint64 // how many there are, if no file is damaged
+}
+
+// deltaLogs are the generations of the logs that are mapped in a delta.
+type deltaLogs struct {
+	first, last uint64
+	gone        *atomic.Bool // set when they are unmapped
+}
+
+// freeze switches to a new log and an empty delta between two groups. The delta until then is frozen.
+func (db *DB) freeze() (p *pending, err error) {
+	d, err := newDelta(db.seed)
+	if err != nil {
+		return nil, err
+	}
+	err = db.pipeline.between(context.Background(), func() error {
+		if err := db.failed(); err != nil {
+			return err
+		}
+		if err := db.rotate(d, 0); err != nil {
+			return err
+		}
+		v := db.view.Load()
+		db.view.Store(&view{base: v.base, frozen: v.delta, delta: d})
+		p = &pending{
+			generation: db.live.id.Generation, position: db.live.framer.Position(),
+			epochs: slices.Clone(db.epochs), keys: uint64(max(0, db.keys.Load())),
+		}
+		db.logged.Store(0)
+		db.written.Store(0)
+		db.updates.Store(0)
+		return nil
+	})
+	return p, err
+}
+
+// complete makes the frozen state a checkpoint and the base: steps 2 to 6 of a switch. Each step is durable
+// before the next one begins; a failure leaves the state before in force.
+func (c *checkpointer) complete(p *pending) error {
+	db := c.db
+	v := db.view.Load()
+	source := &merge{base: v.base, frozen: v.frozen, keys: p.keys, interrupted: c.interrupted}
+	next, err := db.writeCheckpoint(p.generation, p.position, source, p.epochs)
+	if err != nil {
+		return fmt.Errorf("%s: %w", format.CheckpointName(p.generation), err)
+	}
+	if err := c.interrupted(); err != nil {
+		return err
+	}
+	version := versionFor(next)
+	version.Previous = v.base.Header().Generation
+	if err := publish(db.dir, version); err != nil {
+		return fmt.Errorf("switch to %s: %w", format.CheckpointName(p.generation), err)
+	}
+	db.view.Store(&view{base: next, delta: db.view.Load().delta})
+	logs := *v.frozen.logs.Load()
+	c.deltas = append(c.deltas, deltaLogs{logs[0].generation, logs[len(logs)-1].generation, v.frozen.gone})
+	v, source = nil, nil
+	c.retire(version.Previous)
+	runtime.GC() // the heap is small, and what the old view mapped goes now
+	return nil
+}
+
+// interrupted says why a checkpoint must not go on; nil if it may.
+func (c *checkpointer) interrupted() error {
+	if c.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return c.db.failed()
+}
+
+// writeCheckpoint builds the checkpoint of a generation from a source, reads it back from the disk, and
+// gives it its name, durably. A nil source is empty.
+func (db *DB) writeCheckpoint(generation uint64, at format.Position, source *merge, epochs []format.EpochStart) (*ckpt.Reader, error) {
+	name := format.CheckpointName(generation)
+	temp := name + format.TempSuffix
+	if err := ignoreMissing(db.dir.Remove(temp)); err != nil { // of an attempt that failed
+		return nil, err
+	}
+	header := format.CheckpointHeader{UUID: db.uuid, Generation: generation, Salt: randomUint64(), Position: at}
+	err := db.buildCheckpoint(temp, header, source, epochs)
+	if err == nil {
+		err = verifyCheckpoint(db.dir, temp)
+	}
+	if err != nil {
+		return nil, errors.Join(diskError(err), ignoreMissing(db.dir.Remove(temp)))
+	}
+	if err := db.dir.Rename(temp, name); err != nil {
+		return nil, err
+	}
+	if err := db.dir.Sync(); err != nil {
+		return nil, err
+	}
+	return openCheckpoint(db.dir, name)
+}
+
+func (db *DB) buildCheckpoint(name string, header format.CheckpointHeader, source *merge, epochs []format.EpochStart) error {
+	f, err := db.dir.Create(name)
+	if err != nil {
+		return err
+	}
+	var keys uint64
+	if source != nil {
+		keys = source.keys
+	}
+	b, err := ckpt.NewBuilder(f, header, keys)
+	if err == nil && source != nil {
+		err = source.run(b)
+	}
+	if err == nil {
+		_, err = b.Finish(epochs)
+	}
+	return errors.Join(readError(err), f.Close())
+}
+
+// retire removes what neither the base nor the checkpoint before it needs. A log that is not mapped any
+// more becomes the spare, if there is none. What cannot be removed now is garbage for the next time.
+func (c *checkpointer) retire(kept uint64) {
+	db := c.db
+	contents, err := readContents(db.dir)
+	if err != nil {
+		db.logger.Warn("nothing retired", "error", err)
+		return
+	}
+	c.deltas = slices.DeleteFunc(c.deltas, func(d deltaLogs) bool { return d.gone.Load() })
+	var errs []error
+	for _, n := range contents.checkpoints {
+		if n < kept {
+			errs = append(errs, db.dir.Remove(format.CheckpointName(n)))
+		}
+	}
+	for _, n := range contents.logs {
+		if n < kept && !c.recycle(n) {
+			errs = append(errs, db.dir.Remove(format.LogName(n)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		db.logger.Warn("not everything retired", "error", err)
+	}
+}
+
+// recycle makes a log the spare if it is mapped nowhere: to write to it would change what a reader sees.
+func (c *checkpointer) recycle(generation uint64) bool {
+	for _, d := range c.deltas {
+		if generation >= d.first && generation <= d.last {
+			return false
+		}
+	}
+	name := format.LogName(generation)
+	size, err := fileSize(c.db.dir, name)
+	return err == nil && c.db.spares.recycle(name, size)
+}
+
+func fileSize(dir mmapio.Dir, name string) (int64, error) {
+	f, err := dir.Open(name, mmapio.Read)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	return f.Size()
+}

@@ -1,0 +1,215 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// checkpointer makes checkpoints in the background, one at a time: when one is due and when one is asked for.
+type checkpointer struct {
+	db       *DB
+	ctx      context.Context // ends with stop
+	cancel   context.CancelFunc
+	poked    chan struct{}   // an update has been committed
+	requests chan chan error // each is answered once
+	done     chan struct{}   // closed when the goroutine has ended
+
+	// These belong to the goroutine.
+	pending *pending    // frozen and not yet in a checkpoint; nil if there is none
+	deltas  []deltaLogs // deltas that were replaced and may still be mapped
+	changed time.Time   // when the first update since the last checkpoint was seen; zero if there was none
+	retry   time.Time   // not before; zero if the last attempt succeeded
+	backoff time.Duration
+
+	mu         sync.Mutex
+	count      uint64        // checkpoints completed
+	took       time.Duration // by the last one
+	failure    error         // of the last one
+	generation uint64        // of the checkpoint that version names
+}
+
+// A failed checkpoint is tried again after retryMin, and each further time after twice as long, up to retryMax.
+const (
+	retryMin = 100 * time.Millisecond
+	retryMax = 30 * time.Second
+)
+
+// fileBytesFactor: log files may take this many times what their records take before that alone makes a
+// checkpoint due. Frames of few small records are mostly padding.
+const fileBytesFactor = 8
+
+func newCheckpointer(db *DB) *checkpointer {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &checkpointer{
+		db: db, ctx: ctx, cancel: cancel,
+		poked: make(chan struct{}, 1), requests: make(chan chan error), done: make(chan struct{}),
+		generation: db.view.Load().base.Header().Generation,
+	}
+	if db.updates.Load() > 0 {
+		c.poke() // what was replayed counts
+	}
+	go c.run()
+	return c
+}
+
+// poke tells that something was committed. It does not wait; anybody may call it.
+func (c *checkpointer) poke() {
+	select {
+	case c.poked <- struct{}{}:
+	default:
+	}
+}
+
+// Checkpoint makes a checkpoint of all that was acknowledged before the call, and returns when it is
+// what the next open starts from. Nobody waits for it but the caller. If nothing has changed since the last one, that is it. If ctx
+// ends first, the checkpoint goes on without the caller.
+func (db *DB) Checkpoint(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case db.checkpointer.requests <- answer:
+	case <-db.checkpointer.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run is the goroutine.
+func (c *checkpointer) run() {
+	defer close(c.done)
+	var answers []chan error
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case a := <-c.requests:
+			answers = append(answers, a)
+		case <-c.poked:
+		case <-timer.C:
+		}
+		if len(answers) > 0 || c.due() {
+			err := c.checkpoint()
+			for _, a := range answers {
+				a <- err
+			}
+			answers = answers[:0]
+		}
+		c.schedule(timer)
+	}
+}
+
+// stop gives up the checkpoint under way and ends the goroutine.
+func (c *checkpointer) stop() {
+	c.cancel()
+	<-c.done
+}
+
+// due reports whether a checkpoint should begin now.
+func (c *checkpointer) due() bool {
+	db := c.db
+	if db.opts.DisableBackgroundCheckpoint || db.failed() != nil || time.Now().Before(c.retry) {
+		return false
+	}
+	if c.pending != nil {
+		return true
+	}
+	updates := db.updates.Load()
+	if updates == 0 {
+		return false
+	}
+	if c.changed.IsZero() {
+		c.changed = time.Now()
+	}
+	logBytes := max(db.opts.CheckpointLogBytes, int64(db.view.Load().base.Footer().FileLen))
+	return db.logged.Load() >= logBytes ||
+		db.written.Load() >= fileBytesFactor*logBytes ||
+		db.opts.CheckpointUpdates > 0 && updates >= db.opts.CheckpointUpdates ||
+		db.opts.CheckpointInterval > 0 && time.Since(c.changed) >= db.opts.CheckpointInterval
+}
+
+// schedule sets the timer to when a checkpoint may become due by time alone.
+func (c *checkpointer) schedule(timer *time.Timer) {
+	var at time.Time
+	switch {
+	case c.db.opts.DisableBackgroundCheckpoint:
+	case !c.retry.IsZero():
+		at = c.retry
+	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
+		at = c.changed.Add(c.db.opts.CheckpointInterval)
+	}
+	if at.IsZero() {
+		timer.Stop()
+		return
+	}
+	timer.Reset(time.Until(at))
+}
+
+// checkpoint brings all that was acknowledged so far into a checkpoint: first what an attempt that
+// failed has frozen, then what has changed since.
+func (c *checkpointer) checkpoint() error {
+	if c.pending != nil {
+		if err := c.finish(); err != nil {
+			return err
+		}
+	}
+	if c.db.updates.Load() == 0 {
+		return nil
+	}
+	c.changed = time.Time{}
+	p, err := c.db.freeze()
+	if err != nil {
+		return c.failed(err)
+	}
+	c.pending = p
+	return c.finish()
+}
+
+// finish makes the pending state a checkpoint.
+func (c *checkpointer) finish() error {
+	started := time.Now()
+	if err := c.complete(c.pending); err != nil {
+		return c.failed(err)
+	}
+	c.succeeded(c.pending.generation, time.Since(started))
+	c.pending = nil
+	return nil
+}
+
+func (c *checkpointer) failed(err error) error {
+	if c.ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	c.backoff = min(max(retryMin, 2*c.backoff), retryMax)
+	c.retry = time.Now().Add(c.backoff)
+	c.db.logger.Warn("checkpoint failed, it will be tried again", "error", err, "in", c.backoff)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = err
+	return err
+}
+
+func (c *checkpointer) succeeded(generation uint64, took time.Duration) {
+	c.retry, c.backoff = time.Time{}, 0
+	c.db.logger.Info("checkpoint", "generation", generation, "took", took)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure, c.took, c.generation = nil, took, generation
+	c.count++
+}
+
+// report fills in what Stats says of checkpoints.
+func (c *checkpointer) report(s *Stats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Checkpoints, s.LastCheckpoint, s.CheckpointFailure, s.Generation = c.count, c.took, c.failure, c.generation
+}

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// DB is an open database. All methods may be called concurrently, with each other and with Close.
+type DB struct {
+	opts     Options
+	dir      mmapio.Dir
+	logger   *slog.Logger
+	uuid     format.UUID
+	seed     maphash.Seed // of the tables of all deltas
+	recovery Recovery
+
+	view     atomic.Pointer[view] // nil once closed
+	pipeline *pipeline
+	spares   *spares
+
+	// These belong to the holder of the pipeline.
+	live       *liveLog           // nil until the first write after a clean open
+	mustRotate bool               // a rotation has failed midway: nothing may be written to live any more
+	tail       format.Predecessor // what the next log says of the newest one; End, Position and Commit count only without live
+	epochs     []format.EpochStart
+	offsets    []int64  // of the records of the group that is being committed, from the start of the frame
+	hashes     []uint64 // of their keys
+
+	applied    atomic.Uint64 // sequence of the last operation applied
+	epoch      atomic.Uint64 // of new operations; constant while open
+	keys       atomic.Int64
+	operations atomic.Uint64
+	groups     atomic.Uint64
+	logged     atomic.Int64  // record bytes since the last checkpoint began
+	written    atomic.Int64  // bytes of frames since the last checkpoint began
+	updates    atomic.Uint64 // operations since the last checkpoint began
+	failure    atomic.Pointer[error]
+
+	checkpointer *checkpointer
+
+	closing   sync.Once
+	closeErr  error
+	closeDone chan struct{}
+}
+
+// Get returns a copy of the value of key. ok is false if the key is not set. A value that cannot be
+// read unharmed is never returned: the error is ErrCorrupt, and names the place.
+func (db *DB) Get(key []byte) (value []byte, ok bool, err error) { return db.AppendGet(nil, key) }
+
+// Version returns the version of the state that reads see now, or a later one.
+func (db *DB) Version() Version {
+	return Version{Epoch: db.epoch.Load(), Seq: db.applied.Load()}
+}
+
+// Stats returns how the database is doing. It is cheap, and works after Close.
+func (db *DB) Stats() Stats {
+	s := Stats{
+		Keys:       uint64(max(0, db.keys.Load())),
+		Version:    db.Version(),
+		Operations: db.operations.Load(),
+		Groups:     db.groups.Load(),
+		LogBytes:   uint64(db.logged.Load()),
+		Failure:    db.failed(),
+		Recovery:   db.recovery,
+	}
+	db.checkpointer.report(&s)
+	return s
+}
+
+// fail stops the database from acknowledging anything from now on, because of cause, and returns the
+// error of those whose outcome is unknown. The holder of the pipeline only.
+func (db *DB) fail(cause error) error {
+	err := fmt.Errorf("%w: %w", ErrIndeterminate, cause)
+	if db.failure.CompareAndSwap(nil, &cause) {
+		db.logger.Error("log failed, nothing is acknowledged any more", "error", cause)
+	}
+	return err
+}
+
+// failed returns what fail was called with first; nil while all is well.
+func (db *DB) failed() error {
+	if cause := db.failure.Load(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
+	return nil
+}
+
+// Close waits for the writes that were handed over, seals the log and releases the directory. It makes
+// no checkpoint; one that is under way is given up. A second Close waits for the first and returns the same.
+// Later calls of other methods return ErrClosed.
+func (db *DB) Close() error {
+	db.closing.Do(func() {
+		db.closeErr = db.close()
+		close(db.closeDone)
+	})
+	<-db.closeDone
+	return db.closeErr
+}
+
+func (db *DB) close() error {
+	db.checkpointer.stop()
+	db.pipeline.stop(ErrClosed)
+	db.spares.close()
+	var err error
+	switch failure := db.failed(); {
+	case failure == nil:
+		err = db.seal()
+	case db.live != nil: // after a failure nothing more is written, and what was not acknowledged stays unknown
+		err = errors.Join(failure, db.live.close())
+	default:
+		err = failure
+	}
+	db.view.Store(nil)
+	err = errors.Join(err, db.dir.Close())
+	if err != nil {
+		return fmt.Errorf("close database in %s: %w", db.dir.Path(), err)
+	}
+	return nil
+}
+
+// now is the wall clock in ns.
+func (db *DB) now() int64 { return db.opts.Now().UnixNano() }
+
+// randomUint64 is unpredictable: salts and seeds must be.
+func randomUint64() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"bytes"
+	"hash/maphash"
+	"slices"
+	"sync/atomic"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// delta is the index over the logs since a checkpoint began: for every key that
+// changed, the place of its last record in the mapped logs. The holder of the pipeline
+// writes it; any number of readers look into it, inside a guard.
+//
+// All its logs are mapped into one reserved range of addresses, so that a place is one number, whichever
+// log it lies in. The range goes when the delta goes.
+type delta struct {
+	seed   maphash.Seed
+	table  *table
+	memory *mmapio.Mapping
+	gone   *atomic.Bool                // set when memory is unmapped
+	logs   atomic.Pointer[[]mappedLog] // in order; a longer list replaces it when a log is added
+}
+
+// mappedLog is a log within the memory of a delta, from start to end of it, in bytes.
+type mappedLog struct {
+	generation uint64
+	salt       uint64
+	start, end int64
+}
+
+const (
+	// placeUnit is the alignment of records and the unit of places, in bytes.
+	placeUnit = format.RecordAlign
+	// deltaSpan is the address space that a delta reserves: all that a place can name. Where the
+	// system does not give that much, at least minDeltaSpan must do.
+	deltaSpan    = placeUnit << placeBits
+	minDeltaSpan = 1 << 32
+	// logStride aligns logs within a delta; any page size divides it.
+	logStride = 64 << 10
+)
+
+func newDelta(seed maphash.Seed) (*delta, error) {
+	gone := new(atomic.Bool)
+	memory, err := mmapio.Reserve(deltaSpan, minDeltaSpan, func() { gone.Store(true) })
+	if err != nil {
+		return nil, err
+	}
+	d := &delta{seed: seed, table: newTable(), memory: memory, gone: gone}
+	d.logs.Store(new([]mappedLog))
+	return d, nil
+}
+
+// attach maps a log after those it has, and returns where in memory it starts. The holder of the pipeline only.
+func (d *delta) attach(f mmapio.File, id *format.LogIdentity) (start int64, err error) {
+	logs := *d.logs.Load()
+	if n := len(logs); n > 0 {
+		start = format.Align(logs[n-1].end, logStride)
+	}
+	if err := d.memory.MapAt(f, start, id.Size); err != nil {
+		return 0, err
+	}
+	logs = append(slices.Clone(logs), mappedLog{id.Generation, id.Salt, start, start + id.Size})
+	d.logs.Store(&logs)
+	return start, nil
+}
+
+// logAt returns the log in which a byte of memory lies.
+func (d *delta) logAt(at int64) *mappedLog {
+	logs := *d.logs.Load()
+	i := len(logs) - 1
+	for i > 0 && at < logs[i].start { // few logs, and mostly the last ones are asked for
+		i--
+	}
+	return &logs[i]
+}
+
+// record reads and verifies the record at a place. Its slices point into the mapping.
+func (d *delta) record(place int64) (format.Record, error) {
+	at := place * placeUnit
+	log := d.logAt(at)
+	rec, _, err := format.DecodeRecord(d.memory.Bytes()[at:log.end], log.salt, uint64(at-log.start))
+	if err != nil {
+		return format.Record{}, &format.CorruptionError{File: format.LogName(log.generation), Offset: at - log.start, Err: err}
+	}
+	return rec, nil
+}
+
+// key returns the key of the record at a place, not verified: for an order that is checked later.
+func (d *delta) key(place int64) []byte {
+	at := place * placeUnit
+	key, _ := format.RecordKey(d.memory.Bytes()[at:d.logAt(at).end])
+	return key
+}
+
+// copy copies the record at a place to buf, which grows as needed and is returned, and verifies the copy. The
+// record's slices point into buf.
+func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
+	at := place * placeUnit
+	log := d.logAt(at)
+	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
+	rec, _, err := format.DecodeRecord(buf, log.salt, uint64(at-log.start))
+	if err != nil {
+		return format.Record{}, buf, &format.CorruptionError{File: format.LogName(log.generation), Offset: at - log.start, Err: err}
+	}
+	return rec, buf, nil
+}
+
+// get returns the last record of a key.
+func (d *delta) get(hash uint64, key []byte) (rec format.Record, ok bool, err error) {
+	d.table.segment(hash).find(hash, func(place int64) bool {
+		rec, err = d.record(place)
+		ok = err == nil && bytes.Equal(rec.Key, key)
+		return ok || err != nil
+	})
+	if !ok {
+		return format.Record{}, false, err
+	}
+	return rec, true, nil
+}
+
+// put enters the record of key at a place, and returns the kind of the key's record before it, 0 if there was
+// none. The holder of the pipeline only.
+func (d *delta) put(hash uint64, key []byte, place int64) (before format.Kind, err error) {
+	slot := d.table.segment(hash).find(hash, func(other int64) (same bool) {
+		before, same = d.sameKey(other, key)
+		return same
+	})
+	if slot != nil {
+		slot.Store(hash&^placeMask | uint64(place))
+		return before, nil
+	}
+	return 0, d.table.insert(hash, place)
+}
+
+// sameKey reports whether the record at a place is one of key, and its kind. A record that cannot be read
+// counts as another key's: it keeps its slot, so that whoever asks for its key meets the damage.
+func (d *delta) sameKey(place int64, key []byte) (kind format.Kind, same bool) {
+	var err error
+	defer func() { same = same && err == nil }()
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	rec, err := d.record(place)
+	return rec.Kind, err == nil && bytes.Equal(rec.Key, key)
+}
+
+// hash is the hash of a key for this delta's table.
+func (d *delta) hash(key []byte) uint64 { return maphash.Bytes(d.seed, key) }

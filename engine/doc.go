@@ -1,0 +1,32 @@
+// Package engine keeps a durable key/value store in memory whose memory is its files.
+//
+// A value is written once, to the log, and read in place from the mapped log. A
+// checkpoint moves it, once, to a mapped checkpoint, and from then on it is read in
+// place from there. The heap holds only an index of what changed since the last
+// checkpoint. Opening maps files; it does not load them.
+//
+// # The way of a write
+//
+// Set, Delete and Apply hand their operations to the commit pipeline (pipeline.go). One
+// goroutine at a time holds it: it takes the group that has gathered, frames it
+// (package logrecord), makes the frame durable in the live log (log.go), enters
+// its records into the delta (delta.go, table.go) and answers the writers. So a write is
+// visible once it is durable, in order, and not before.
+//
+// # The way of a read
+//
+// Get, AppendGet and View load one immutable view (view.go) and look into its delta, its
+// frozen delta (while a checkpoint is being built) and its base, the mapped checkpoint. They
+// take no lock and verify the checksum of every record they return.
+//
+// # The way of a checkpoint
+//
+// The pipeline switches to a new log and an empty delta between two groups; everybody goes on. A
+// background goroutine merges the base and the frozen delta into checkpoint.N, verifies
+// it from the disk, and makes it the new base (checkpoint.go, switch.go).
+//
+// # Opening
+//
+// State = checkpoint.V followed by every consecutive logfile.V, V+1, and so on. recovery.go replays
+// them, decides where an unclean stop cut the last one, and makes the decision durable before anything is served.
+package engine

@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"time"
+
+	"github.com/tongpengdl/small-db/format"
+)
+
+// Open opens the database in a directory, and with Options.Create makes one if there is none. It
+// returns when everything that reads will see is durable. Only one process at a time can have a directory open.
+//
+// Errors: ErrNoDatabase, ErrNotEmpty, ErrLocked, ErrDiskFull, ErrCorrupt (a *format.CorruptionError; nothing is
+// changed then) and those of the file system.
+func Open(opts Options) (*DB, error) {
+	started := time.Now()
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := opts.OpenDir(opts.Dir, opts.Create)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) && !opts.Create {
+			err = fmt.Errorf("%w: create one with Options.Create (-create): %w", ErrNoDatabase, err)
+		}
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db := &DB{opts: opts, dir: dir, logger: opts.Logger, seed: maphash.MakeSeed(), closeDone: make(chan struct{})}
+	spare, err := db.load()
+	if err != nil {
+		if db.live != nil {
+			err = errors.Join(err, db.live.close())
+		}
+		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, errors.Join(diskError(err), dir.Close()))
+	}
+	db.start(spare)
+	db.recovery.Took = time.Since(started)
+	return db, nil
+}
+
+// load locks the directory and brings the state into being. spare says that a spare log waits there.
+func (db *DB) load() (spare bool, err error) {
+	c, err := readContents(db.dir)
+	if err != nil {
+		return false, err
+	}
+	if !c.version && !c.newVersion && !db.opts.Create {
+		return false, fmt.Errorf("%w: there is no file %q; create a database with Options.Create (-create)", ErrNoDatabase, format.VersionName)
+	}
+	if !c.version && len(c.foreign) > 0 {
+		return false, fmt.Errorf("%w: found %q; give it a directory of its own", ErrNotEmpty, c.foreign[0])
+	}
+	if err := db.dir.Lock(format.LockName); err != nil {
+		return false, err
+	}
+	if c, err = readContents(db.dir); err != nil { // what another process did before it released the lock
+		return false, err
+	}
+	pointer, err := db.readPointer(c)
+	if err != nil {
+		return false, err
+	}
+	if pointer == nil {
+		return false, db.create(c)
+	}
+	db.uuid = pointer.UUID
+	if err := db.recover(c, pointer); err != nil {
+		return false, err
+	}
+	return db.clean(c, pointer)
+}
+
+// clean removes what no state needs: what a crash left, and what a crash kept from being removed.
+func (db *DB) clean(c *contents, pointer *format.VersionFile) (spare bool, err error) {
+	kept := db.view.Load().base.Header().Generation
+	if pointer.Previous != 0 {
+		kept = min(kept, pointer.Previous)
+	}
+	garbage := c.temporary
+	if c.newVersion { // readPointer has renamed it if it counted
+		garbage = append(garbage, format.NewVersionName)
+	}
+	for _, n := range c.checkpoints {
+		if n < kept || n > pointer.Generation {
+			garbage = append(garbage, format.CheckpointName(n))
+		}
+	}
+	for _, n := range c.logs {
+		if n < kept {
+			garbage = append(garbage, format.LogName(n))
+		}
+	}
+	if c.spare && !db.usableSpare() {
+		c.spare = false
+		garbage = append(garbage, format.SpareName)
+	}
+	for _, name := range garbage {
+		if err := ignoreMissing(db.dir.Remove(name)); err != nil {
+			return false, err
+		}
+	}
+	return c.spare, nil
+}
+
+// start starts the goroutines.
+func (db *DB) start(spare bool) {
+	db.spares = newSpares(db.dir, db.opts.LogFileBytes, spare, db.logger)
+	db.pipeline = newPipeline(pipelineLimit{group: format.MaxGroupLen, queue: queueBytes}, db.commit)
+	db.checkpointer = newCheckpointer(db)
+}
+
+// queueBytes is how much may wait to be committed before writers have to wait, in bytes of records.
+const queueBytes = 64 << 20

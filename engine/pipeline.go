@@ -1,0 +1,291 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// request is what one writer hands to the pipeline: operations, or a task. It is
+// the pipeline's from submit until its group is done.
+type request struct {
+	ops    []op
+	bytes  int          // size of the records
+	last   uint64       // sequence of its last operation; set by commit
+	epoch  uint64       // of its operations; set by commit
+	task   func() error // what to run between two groups instead; such a request has a group of its own
+	single [1]op        // backs ops for a single operation
+}
+
+// group is the requests that one durable write commits.
+type group struct {
+	requests []*request
+	ops      int
+	bytes    int
+	err      error         // the outcome of all; written before done is closed
+	done     chan struct{} // nil for a group whose only writer commits it itself
+}
+
+// pipeline puts the requests of any number of writers in order, gathers them
+// into groups and commits one group at a time. What it does with a group is a function it is handed, so that it can be
+// tested without a disk.
+//
+//	submit ──► gather into groups ──► commit (by whoever holds the pipeline) ──► done
+//
+// Exactly one goroutine holds the pipeline, and only that one calls commit. A writer that finds it
+// free takes it, commits its own request and gives it back; if others have come meanwhile, it
+// passes it on to the flusher, a dedicated goroutine, which keeps it as long as requests come.
+// There is no timer. Before it takes a group the flusher lets the writers run whom it has just answered; else
+// it would start again before they return, and groups would be half as large.
+type pipeline struct {
+	commit func(*group) error // called by the holder
+	build  sync.Mutex         // held by commit while it reads what requests point to
+
+	mu       sync.Mutex
+	room     sync.Cond // signalled when queued falls; for writers that wait for room
+	groups   []*group  // gathered, the last one still open
+	queued   int       // bytes in groups
+	held     bool      // somebody holds the pipeline
+	stopped  error     // why nothing is taken in any more; nil while it runs
+	idle     sync.Cond // signalled when the pipeline is given back
+	wake     chan struct{}
+	finished chan struct{} // closed when the flusher has ended
+
+	lastOps int   // operations in the last group; the holder's
+	own     group // of a writer that commits by itself; the holder's
+	ownList [1]*request
+	limit   pipelineLimit
+}
+
+// pipelineLimit bounds what gathers, in bytes of records.
+type pipelineLimit struct {
+	group int // a group closes before it would exceed this, unless it is one request
+	queue int // beyond this, writers wait
+}
+
+const (
+	// gatherYields is how many yields in a row may bring no operation before the flusher takes the group.
+	gatherYields = 2
+	// gatherTime is how long the flusher waits for a group to gather at the most.
+	gatherTime = 50 * time.Microsecond
+)
+
+func newPipeline(limit pipelineLimit, commit func(*group) error) *pipeline {
+	p := &pipeline{commit: commit, limit: limit, wake: make(chan struct{}, 1), finished: make(chan struct{})}
+	p.room.L, p.idle.L = &p.mu, &p.mu
+	go p.flush()
+	return p
+}
+
+// submit hands a request over and waits until it is committed. If ctx ends before the request's
+// group is taken, nothing of it is written and the error is that of ctx; after that the outcome is unknown (ErrIndeterminate), and
+// abandoned is true: the request is still the pipeline's.
+func (p *pipeline) submit(ctx context.Context, r *request) (abandoned bool, err error) {
+	p.mu.Lock()
+	if err := p.waitForRoom(ctx); err != nil {
+		p.mu.Unlock()
+		return false, err
+	}
+	if !p.held {
+		p.held = true
+		p.mu.Unlock()
+		return false, p.commitOwn(r)
+	}
+	g := p.enqueue(r)
+	p.mu.Unlock()
+
+	select {
+	case <-g.done:
+		return false, g.err
+	case <-ctx.Done():
+		return p.abandon(ctx, g, r)
+	}
+}
+
+// waitForRoom returns when the queue has room or nothing is taken in any more. The caller holds mu.
+func (p *pipeline) waitForRoom(ctx context.Context) error {
+	if p.stopped == nil && p.queued >= p.limit.queue {
+		stop := context.AfterFunc(ctx, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.room.Broadcast()
+		})
+		defer stop()
+	}
+	for p.stopped == nil && p.queued >= p.limit.queue && ctx.Err() == nil {
+		p.room.Wait()
+	}
+	if p.stopped != nil {
+		return p.stopped
+	}
+	return ctx.Err()
+}
+
+// enqueue adds the request to the last group, or to a new one. The caller holds mu.
+func (p *pipeline) enqueue(r *request) *group {
+	var g *group
+	if n := len(p.groups); n > 0 {
+		g = p.groups[n-1]
+	}
+	if g == nil || r.task != nil || g.requests[0].task != nil || g.bytes+r.bytes > p.limit.group {
+		g = &group{done: make(chan struct{})}
+		p.groups = append(p.groups, g)
+	}
+	g.requests = append(g.requests, r)
+	g.ops += len(r.ops)
+	g.bytes += r.bytes
+	p.queued += r.bytes
+	return g
+}
+
+// abandon is the end of a request whose context ended first.
+func (p *pipeline) abandon(ctx context.Context, g *group, r *request) (bool, error) {
+	if p.withdraw(g, r) {
+		return false, ctx.Err()
+	}
+	// The group was taken. What the request points to belongs to the caller
+	// again when this returns, so wait until it has been read.
+	p.build.Lock()
+	defer p.build.Unlock()
+	select {
+	case <-g.done:
+		return false, g.err
+	default:
+		return true, fmt.Errorf("%w: %w", ErrIndeterminate, ctx.Err())
+	}
+}
+
+// withdraw takes the request out of its group if nobody has taken the group.
+func (p *pipeline) withdraw(g *group, r *request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, waiting := range p.groups {
+		if waiting != g {
+			continue
+		}
+		for j := range g.requests {
+			if g.requests[j] == r {
+				g.requests = append(g.requests[:j], g.requests[j+1:]...)
+				break
+			}
+		}
+		g.ops -= len(r.ops)
+		g.bytes -= r.bytes
+		p.queued -= r.bytes
+		if len(g.requests) == 0 {
+			p.groups = append(p.groups[:i], p.groups[i+1:]...)
+		}
+		p.room.Broadcast()
+		return true
+	}
+	return false
+}
+
+// commitOwn commits a request whose writer has just taken the pipeline, and gives it back or on.
+func (p *pipeline) commitOwn(r *request) error {
+	p.ownList[0] = r
+	p.own = group{requests: p.ownList[:], ops: len(r.ops), bytes: r.bytes}
+	err := p.run(&p.own)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.groups) > 0 {
+		p.wake <- struct{}{} // the flusher holds it now
+	} else {
+		p.giveBack()
+	}
+	return err
+}
+
+// giveBack ends the holding. The caller is the holder and holds mu.
+func (p *pipeline) giveBack() {
+	p.held = false
+	p.idle.Broadcast()
+}
+
+// run does what a group asks for. The caller is the holder.
+func (p *pipeline) run(g *group) error {
+	p.lastOps = g.ops
+	if task := g.requests[0].task; task != nil {
+		return task()
+	}
+	return p.commit(g)
+}
+
+// flush is the flusher. Each wake hands it the pipeline.
+func (p *pipeline) flush() {
+	defer close(p.finished)
+	for range p.wake {
+		for g := p.take(); g != nil; g = p.take() {
+			g.err = p.run(g)
+			close(g.done)
+		}
+	}
+}
+
+// take waits until a group has gathered and takes it; nil if there is none, and then the pipeline is given back.
+func (p *pipeline) take() *group {
+	p.gather()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.groups) == 0 {
+		p.giveBack()
+		return nil
+	}
+	g := p.groups[0]
+	p.groups = p.groups[1:]
+	p.queued -= g.bytes
+	p.room.Broadcast()
+	return g
+}
+
+// gather yields to the writers until as many operations have come as the last group had, or no more come.
+func (p *pipeline) gather() {
+	var started time.Time
+	ops := p.gathered()
+	for fruitless := 0; ops < p.lastOps && fruitless < gatherYields; {
+		if started.IsZero() {
+			started = time.Now()
+		} else if time.Since(started) > gatherTime {
+			return
+		}
+		runtime.Gosched()
+		before := ops
+		if ops = p.gathered(); ops > before {
+			fruitless = 0
+		} else {
+			fruitless++
+		}
+	}
+}
+
+// gathered is the number of operations in the first group.
+func (p *pipeline) gathered() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.groups) == 0 {
+		return 0
+	}
+	return p.groups[0].ops
+}
+
+// between runs task while no group is being committed, after all requests that were submitted before it.
+func (p *pipeline) between(ctx context.Context, task func() error) error {
+	_, err := p.submit(ctx, &request{task: task})
+	return err
+}
+
+// stop makes every later submit fail with reason, waits until what was submitted before is done, and ends
+// the flusher. It is called once; from then on nobody holds the pipeline.
+func (p *pipeline) stop(reason error) {
+	p.mu.Lock()
+	p.stopped = reason
+	p.room.Broadcast()
+	for p.held || len(p.groups) > 0 {
+		p.idle.Wait()
+	}
+	p.mu.Unlock()
+	close(p.wake)
+	<-p.finished
+}

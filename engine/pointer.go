@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/tongpengdl/small-db/ckpt"
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// publish makes v the content of version: the commit point of a switch and of a creation is
+// the renaming in it, once the directory is synced. What v points to is durable already.
+func publish(dir mmapio.Dir, v *format.VersionFile) error {
+	if err := ignoreMissing(dir.Remove(format.NewVersionName)); err != nil {
+		return err
+	}
+	f, err := dir.Create(format.NewVersionName)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, format.VersionFileLen)
+	v.Encode(buf)
+	_, err = f.WriteAt(buf, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, dir.Remove(format.NewVersionName))
+	}
+	if err := dir.Rename(format.NewVersionName, format.VersionName); err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// readPointer returns what version says, nil if there is none. A complete newVersion is a switch, or a creation, that a crash ended just
+// before its commit: it is completed, for all that it points to is durable. A damaged version is rebuilt.
+func (db *DB) readPointer(c *contents) (*format.VersionFile, error) {
+	current, err := readVersionFile(db.dir, format.VersionName)
+	if failed := ignoreMissing(err); failed != nil && !errors.Is(failed, ErrCorrupt) {
+		return nil, failed
+	}
+	next, nextErr := readVersionFile(db.dir, format.NewVersionName)
+	if failed := ignoreMissing(nextErr); failed != nil && !errors.Is(failed, ErrCorrupt) {
+		return nil, failed
+	}
+	switch {
+	case next != nil && (current == nil || next.UUID == current.UUID && next.Generation > current.Generation):
+		return next, db.dir.Rename(format.NewVersionName, format.VersionName)
+	case current != nil:
+		return current, nil
+	case !c.version:
+		return nil, nil
+	case errors.Is(err, format.ErrVersion):
+		return nil, err
+	}
+	rebuilt, rebuildErr := db.rebuildPointer(c)
+	if rebuildErr != nil {
+		return nil, errors.Join(err, rebuildErr)
+	}
+	db.repaired(fmt.Sprintf("%v; rebuilt from %s", err, format.CheckpointName(rebuilt.Generation)))
+	return rebuilt, publish(db.dir, rebuilt)
+}
+
+// readVersionFile reads version or newVersion. A bad one is ErrCorrupt.
+func readVersionFile(dir mmapio.Dir, name string) (*format.VersionFile, error) {
+	f, err := dir.Open(name, mmapio.Read)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	buf := make([]byte, format.VersionFileLen+1) // one more, to see a file that is too long
+	n, err := f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	v, err := format.DecodeVersionFile(buf[:n])
+	if err != nil {
+		return nil, &format.CorruptionError{File: name, Offset: 0, Err: err}
+	}
+	return &v, nil
+}
+
+// rebuildPointer finds out what version must have said. A checkpoint gets its name only when it is whole and
+// verified, and every checkpoint together with all logs from its generation on is the same state. So
+// the newest checkpoint that still verifies, whole and from the disk, is as good as the one that was named.
+func (db *DB) rebuildPointer(c *contents) (*format.VersionFile, error) {
+	var errs []error
+	for i := len(c.checkpoints) - 1; i >= 0; i-- {
+		name := format.CheckpointName(c.checkpoints[i])
+		if err := verifyCheckpoint(db.dir, name); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r, err := openCheckpoint(db.dir, name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		v := versionFor(r)
+		if i > 0 {
+			v.Previous = c.checkpoints[i-1]
+		}
+		return v, nil
+	}
+	return nil, errors.Join(append(errs, errors.New("no intact checkpoint to rebuild it from"))...)
+}
+
+// versionFor is the version file that names a checkpoint, without a previous one.
+func versionFor(r *ckpt.Reader) *format.VersionFile {
+	h := r.Header()
+	return &format.VersionFile{
+		UUID: h.UUID, Generation: h.Generation, Epoch: h.Position.Epoch,
+		CheckpointLen: r.Footer().FileLen, CheckpointSum: r.FooterSum(),
+	}
+}
+
+// openCheckpoint maps a checkpoint.
+func openCheckpoint(dir mmapio.Dir, name string) (*ckpt.Reader, error) {
+	f, err := dir.Open(name, mmapio.Read)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ckpt.Open(f)
+}
+
+// verifyCheckpoint reads a whole checkpoint from the disk.
+func verifyCheckpoint(dir mmapio.Dir, name string) error {
+	around, err := mmapio.OpenAround(dir, name)
+	if err != nil {
+		return err
+	}
+	defer around.Close()
+	return ckpt.Verify(around, around.Size(), name)
+}
+
+// openBase opens the checkpoint that v names. If it is damaged or gone, the one before it is opened
+// instead, which is kept for this, with all logs since: the state is the same.
+func (db *DB) openBase(v *format.VersionFile) (*ckpt.Reader, error) {
+	r, err := db.openNamed(v.Generation, v)
+	if err == nil || v.Previous == 0 || errors.Is(err, format.ErrVersion) {
+		return r, err
+	}
+	previous, previousErr := db.openNamed(v.Previous, nil)
+	if previousErr != nil {
+		return nil, errors.Join(err, previousErr)
+	}
+	db.repaired(fmt.Sprintf("%v; state rebuilt from %s and the logs since", err, format.CheckpointName(v.Previous)))
+	return previous, nil
+}
+
+// openNamed opens the checkpoint of a generation and checks that it belongs here, and, with v, that it is the very file that v names.
+func (db *DB) openNamed(generation uint64, v *format.VersionFile) (*ckpt.Reader, error) {
+	name := format.CheckpointName(generation)
+	r, err := openCheckpoint(db.dir, name)
+	if err != nil {
+		if ignoreMissing(err) == nil {
+			err = &format.CorruptionError{File: name, Offset: -1, Err: err}
+		}
+		return nil, err
+	}
+	h := r.Header()
+	if h.Generation != generation || h.UUID != db.uuid {
+		return nil, &format.CorruptionError{File: name, Offset: 0,
+			Err: fmt.Errorf("%w: it is generation %d of database %v, not of %v", format.ErrField, h.Generation, h.UUID, db.uuid)}
+	}
+	if v != nil && (v.CheckpointLen != r.Footer().FileLen || v.CheckpointSum != r.FooterSum()) {
+		return nil, &format.CorruptionError{File: name, Offset: int64(r.Footer().FileLen) - format.FooterLen,
+			Err: fmt.Errorf("%w: it is not the checkpoint that the version file names", format.ErrField)}
+	}
+	return r, nil
+}
+
+// repaired notes a repair for Stats and the log.
+func (db *DB) repaired(what string) {
+	db.recovery.Repaired = append(db.recovery.Repaired, what)
+	db.logger.Warn("repaired", "what", what)
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"errors"
+	"runtime"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// AppendGet appends the value of key to dst and returns the longer slice, as append does. ok is
+// false if the key is not set. It takes no lock, and allocates only if dst must grow.
+func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
+	v := db.view.Load()
+	if v == nil {
+		return dst, false, ErrClosed
+	}
+	out, ok, err = v.appendGet(dst, key)
+	runtime.KeepAlive(v)
+	return out, ok, readError(err)
+}
+
+func (v *view) appendGet(dst, key []byte) (out []byte, ok bool, err error) {
+	out = dst
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	value, ok, err := v.get(v.delta.hash(key), key)
+	if !ok || err != nil {
+		return dst, false, err
+	}
+	return append(dst, value...), true, nil
+}
+
+// View calls read with the value of key as it lies in the mapped file, without copying it. read must neither change value nor
+// keep it, and must not take long: while it runs, the files that it sees cannot be given back. ok is false
+// if the key is not set; then read is not called. An error of read is returned as it is.
+func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err error) {
+	v := db.view.Load()
+	if v == nil {
+		return false, ErrClosed
+	}
+	ok, err = v.view(key, read)
+	runtime.KeepAlive(v)
+	return ok, readError(err)
+}
+
+func (v *view) view(key []byte, read func(value []byte) error) (ok bool, err error) {
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	value, ok, err := v.get(v.delta.hash(key), key)
+	if !ok || err != nil {
+		return false, err
+	}
+	return true, read(value)
+}
+
+// readError gives the place of a fault in mapped bytes as the place of a corruption: for a
+// reader it is no different whether bytes are wrong or cannot be read.
+func readError(err error) error {
+	var fault *mmapio.FaultError
+	if !errors.As(err, &fault) {
+		return err
+	}
+	return &format.CorruptionError{File: fault.File, Offset: fault.Offset, Err: fault}
+}

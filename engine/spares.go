@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// smallLogBytes is the size of a log that is made while somebody waits for it, in bytes: zeroing
+// a whole log takes too long there.
+const smallLogBytes = 1 << 20
+
+// spares keeps one prepared log ahead of need, so that no allocation and no zeroing happens while writers wait, and a full
+// disk shows up early. A helper goroutine prepares it, or it is a log that nobody needs any more.
+type spares struct {
+	dir    mmapio.Dir
+	size   int64 // of the spare, in bytes
+	logger *slog.Logger
+	kick   chan struct{} // wakes the helper
+	done   chan struct{} // closed when the helper has ended
+
+	mu    sync.Mutex
+	ready bool // the file format.SpareName is whole and waits
+}
+
+// newSpares starts the helper. ready says that there is a spare.
+func newSpares(dir mmapio.Dir, size int64, ready bool, logger *slog.Logger) *spares {
+	s := &spares{dir: dir, size: size, logger: logger, ready: ready,
+		kick: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.help()
+	return s
+}
+
+// claimedName is what a prepared file is called between take and its going live.
+const claimedName = "logfile" + format.TempSuffix
+
+// take returns the name and the size of a prepared file of at least need bytes, which now is the
+// caller's. If there is no spare, it makes a small one and the caller waits for that.
+func (s *spares) take(need int64) (name string, size int64, err error) {
+	claimed, err := s.claim(need)
+	if err != nil {
+		return "", 0, err
+	}
+	if claimed {
+		return claimedName, s.size, nil
+	}
+	size = format.Align(max(need, min(s.size, smallLogBytes)), format.BlockSize)
+	if err := ignoreMissing(s.dir.Remove(claimedName)); err != nil { // of a take that failed
+		return "", 0, err
+	}
+	if err := mmapio.Prepare(s.dir, claimedName, size); err != nil {
+		return "", 0, errors.Join(err, ignoreMissing(s.dir.Remove(claimedName)))
+	}
+	return claimedName, size, nil
+}
+
+// claim takes the spare, if there is one that is large enough. It gets another name at once, so
+// that the next spare can have its name.
+func (s *spares) claim(need int64) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready || need > s.size {
+		return false, nil
+	}
+	s.ready = false
+	return true, s.dir.Rename(format.SpareName, claimedName)
+}
+
+// want asks the helper for a spare. It does not wait.
+func (s *spares) want() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// recycle makes a log that nobody needs or maps any more the spare, and reports whether it
+// did: there may be one already, or the sizes differ.
+func (s *spares) recycle(name string, size int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready || size != s.size {
+		return false
+	}
+	if err := s.dir.Rename(name, format.SpareName); err != nil {
+		s.logger.Warn("log not recycled", "log", name, "error", err)
+		return false
+	}
+	s.ready = true
+	return true
+}
+
+// help prepares a spare whenever one is wanted.
+func (s *spares) help() {
+	defer close(s.done)
+	for range s.kick {
+		if err := s.prepare(); err != nil {
+			s.logger.Warn("no spare log prepared", "bytes", s.size, "error", err)
+		}
+	}
+}
+
+func (s *spares) prepare() error {
+	s.mu.Lock()
+	ready := s.ready
+	s.mu.Unlock()
+	if ready {
+		return nil
+	}
+	const temp = format.SpareName + format.TempSuffix
+	if err := ignoreMissing(s.dir.Remove(temp)); err != nil {
+		return err
+	}
+	if err := mmapio.Prepare(s.dir, temp, s.size); err != nil {
+		return errors.Join(err, ignoreMissing(s.dir.Remove(temp)))
+	}
+	if !s.recycle(temp, s.size) { // another one came first
+		return s.dir.Remove(temp)
+	}
+	return nil
+}
+
+// close ends the helper. No other method may be called from then on.
+func (s *spares) close() {
+	close(s.kick)
+	<-s.done
+}
+
+// ignoreMissing returns err unless it says that there is no such file.
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// diskError makes an error that means a full disk one that is ErrDiskFull as well.
+func diskError(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
