@@ -79,12 +79,25 @@ func OpenDir(path string, create bool) (Dir, error) {
 }
 
 func makeDir(path string) error {
-	switch err := os.Mkdir(path, dirPerm); {
-	case errors.Is(err, fs.ErrExist):
-		return nil
-	case err != nil:
+	err := os.Mkdir(path, dirPerm)
+	if err == nil {
+		return syncParent(path)
+	}
+	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	// An empty directory may be what a process left that was killed right here, before
+	// the sync. Somebody else's parent need not be readable.
+	if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
+		return nil // OpenDir will say what is wrong with it
+	}
+	if err := syncParent(path); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+func syncParent(path string) error {
 	parent, err := os.Open(filepath.Dir(filepath.Clean(path)))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package mmapio
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
@@ -100,26 +101,17 @@ func WritePieces(f File, p []byte, off int64) error {
 // zeros is what Prepare writes.
 var zeros [PieceSize]byte
 
-// Prepare creates the file name with size bytes of real zeros and makes them durable under that name in
-// the sense of the package comment: the directory still needs its Sync. Writing in
-// it later changes neither its size nor its allocation, so a durable
-// write of data is one write to the disk and not also one of the file system's journal.
-//
-// It writes a temporary file first and renames it, so that a file under the final
-// name is whole. A failure leaves nothing but that temporary file behind.
-func Prepare(d Dir, tempName, name string, size int64) error {
-	f, err := d.Create(tempName)
+// Prepare creates the file name with size bytes of real zeros and writes them to the disk. File and name
+// still need their Sync, which then has little left to do (seen for 64 MiB: 0.35 ms). Writing in the file later
+// changes neither its size nor its allocation, so a durable write of data is one write to the disk and not also
+// one to the file system's journal. After a failure the file may be there, in part.
+func Prepare(d Dir, name string, size int64) error {
+	f, err := d.Create(name)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	for off := int64(0); off < size; off += PieceSize {
-		if err := WritePieces(f, zeros[:min(PieceSize, size-off)], off); err != nil {
-			return err
-		}
+	for off := int64(0); off < size && err == nil; off += PieceSize {
+		err = WritePieces(f, zeros[:min(PieceSize, size-off)], off)
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return d.Rename(tempName, name)
+	return errors.Join(err, f.Close())
 }

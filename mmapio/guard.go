@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -94,6 +95,7 @@ func unregister(x *extents) {
 func (x *extents) add(e extent) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.files = slices.DeleteFunc(x.files, func(old extent) bool { return old.start >= e.start && old.end <= e.end })
 	x.files = append(x.files, e)
 }
 
@@ -112,7 +114,7 @@ func locate(addr uintptr) *FaultError {
 func (x *extents) locate(at int64) *FaultError {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.files {
+	for _, e := range slices.Backward(x.files) { // a later one may lie over part of an earlier one
 		if at >= e.start && at < e.end {
 			return &FaultError{File: e.name, Offset: at - e.start}
 		}
