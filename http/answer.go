@@ -1,0 +1,103 @@
+package http
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+)
+
+var bodyOK = []byte("{\"ok\":true}\n")
+
+// lengthByHandler is the size from which an answer states its length. Below, net/http holds it
+// back in its buffer of 2048 bytes and counts, which allocates nothing.
+const lengthByHandler = 2000
+
+// answer sends a whole answer with one Write.
+func answer(w http.ResponseWriter, status int, body []byte) {
+	header := w.Header()
+	header["Content-Type"] = contentTypeJSON
+	if len(body) >= lengthByHandler {
+		header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	if status != http.StatusOK {
+		w.WriteHeader(status)
+	}
+	_, _ = w.Write(body) // if it fails the client is gone
+}
+
+// answerText sends a failure.
+func answerText(w http.ResponseWriter, status int, text string) {
+	answer(w, status, appendField(nil, `{"error":`, text))
+}
+
+// answerError sends a failure with the status that err calls for.
+func answerError(w http.ResponseWriter, err error) {
+	status, text := statusOf(err)
+	answerText(w, status, text)
+}
+
+func answerNotAllowed(w http.ResponseWriter, allow []string) {
+	w.Header()["Allow"] = allow
+	answerText(w, http.StatusMethodNotAllowed, "method not allowed")
+}
+
+// appendField appends a JSON object that ends with text: its front, up to that text, is given.
+func appendField(dst []byte, front, text string) []byte {
+	dst = append(dst, front...)
+	dst = appendString(dst, []byte(text))
+	return append(dst, "}\n"...)
+}
+
+// appendEntry appends the answer to a GET.
+func appendEntry(dst, key, value []byte) []byte {
+	isText := utf8.Valid(key)
+	dst = append(dst, `{"key":`...)
+	if isText {
+		dst = appendString(dst, key)
+	} else {
+		dst = append(dst, '"')
+		dst = base64.StdEncoding.AppendEncode(dst, key)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, `,"value":"`...)
+	dst = base64.StdEncoding.AppendEncode(dst, value)
+	dst = append(dst, `","encoding":"base64"`...)
+	if !isText {
+		dst = append(dst, `,"key_encoding":"base64"`...)
+	}
+	return append(dst, "}\n"...)
+}
+
+// keyText is key for the text of an error: itself, or quoted if it is not UTF-8.
+func keyText(key []byte) string {
+	if utf8.Valid(key) {
+		return string(key)
+	}
+	return strconv.Quote(string(key))
+}
+
+// appendString appends s as encoding/json writes it: by itself, if that needs no escape.
+func appendString(dst, s []byte) []byte {
+	for _, c := range s {
+		if !verbatim[c] {
+			quoted, _ := json.Marshal(string(s)) // a string cannot fail
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// verbatim are the ASCII characters that encoding/json does not escape.
+var verbatim = func() (set [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		set[c] = true
+	}
+	for _, c := range `"\<>&` {
+		set[c] = false
+	}
+	return set
+}()

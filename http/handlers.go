@@ -1,0 +1,173 @@
+package http
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tongpengdl/small-db/format"
+)
+
+// keyPrefix is where the keys live.
+const keyPrefix = "/v1/kv/"
+
+// What a header holds is shared by all answers: net/http does not change it.
+var (
+	contentTypeJSON = []string{"application/json"}
+
+	allowGet  = []string{http.MethodGet}
+	allowPost = []string{http.MethodPost}
+	allowKey  = []string{"GET, PUT, DELETE"}
+)
+
+// ServeHTTP answers one request. There is no ServeMux: it would clean paths and redirect. URL.Path is
+// the path of the request target, percent-decoded once and otherwise as it came. A %2F is not a
+// separator, so the prefix must be there before decoding, too: in RawPath or, where that is empty,
+// in Path, whose slashes then all came as slashes.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	if key, ok := strings.CutPrefix(r.URL.Path, keyPrefix); ok && strings.HasPrefix(path, keyPrefix) {
+		s.serveKey(w, r, key)
+		return
+	}
+	switch path {
+	case "/v1/health":
+		if allowed(w, r, allowGet) {
+			s.health(w)
+		}
+	case "/v1/role":
+		if allowed(w, r, allowGet) {
+			s.answerRole(w)
+		}
+	case "/v1/checkpoint":
+		if allowed(w, r, allowPost) {
+			s.checkpoint(w, r)
+		}
+	default:
+		answerText(w, http.StatusNotFound,
+			"no such route; there are /v1/health, /v1/role, /v1/checkpoint and "+keyPrefix+"{key}")
+	}
+}
+
+// allowed reports whether the method of r is the only one in allow, and answers if it is not.
+func allowed(w http.ResponseWriter, r *http.Request, allow []string) bool {
+	if r.Method == allow[0] {
+		return true
+	}
+	answerNotAllowed(w, allow)
+	return false
+}
+
+func (s *Server) serveKey(w http.ResponseWriter, r *http.Request, key string) {
+	if key == "" {
+		answerText(w, http.StatusBadRequest, "key is required")
+		return
+	}
+	var handle func(*Server, http.ResponseWriter, *http.Request, *scratch)
+	switch r.Method {
+	case http.MethodGet:
+		handle = (*Server).get
+	case http.MethodPut:
+		handle = (*Server).set
+	case http.MethodDelete:
+		handle = (*Server).delete
+	default:
+		answerNotAllowed(w, allowKey)
+		return
+	}
+	if len(key) > format.MaxKeyLen {
+		answerText(w, http.StatusRequestURITooLong,
+			"key is too large: "+strconv.Itoa(len(key))+" bytes, at most "+strconv.Itoa(format.MaxKeyLen))
+		return
+	}
+	sc := takeScratch()
+	sc.key = append(sc.key[:0], key...)
+	handle(s, w, r, sc)
+	sc.giveBack()
+}
+
+// get copies the value before it writes to the socket: a slow client holds no part of the store.
+func (s *Server) get(w http.ResponseWriter, _ *http.Request, sc *scratch) {
+	var ok bool
+	var err error
+	sc.value, ok, err = s.store.AppendGet(sc.value[:0], sc.key)
+	switch {
+	case err != nil:
+		answerError(w, err)
+		return
+	case !ok:
+		answerText(w, http.StatusNotFound, "key not found: "+keyText(sc.key))
+		return
+	}
+	sc.text = appendEntry(sc.text[:0], sc.key, sc.value)
+	if len(sc.text) > pieceBytes {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout + pieceTime(len(sc.text))))
+	}
+	answer(w, http.StatusOK, sc.text)
+}
+
+func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {
+	var err error
+	sc.text, err = s.readBody(w, r, sc.text[:0])
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	value, err := sc.decodeBody()
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	if _, err := s.store.Set(r.Context(), sc.key, value); err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, http.StatusOK, bodyOK)
+}
+
+func (s *Server) delete(w http.ResponseWriter, r *http.Request, sc *scratch) {
+	if _, err := s.store.Delete(r.Context(), sc.key); err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, http.StatusOK, bodyOK)
+}
+
+// checkpoint takes as long as it takes, while the client stays.
+func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	err := s.store.Checkpoint(r.Context())
+	renewDeadlines(w)
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, http.StatusOK, bodyOK)
+}
+
+func (s *Server) health(w http.ResponseWriter) {
+	if failure := s.store.Stats().Failure; failure != nil {
+		answer(w, http.StatusServiceUnavailable, appendField(nil, `{"ok":false,"reason":`, failure.Error()))
+		return
+	}
+	answer(w, http.StatusOK, bodyOK)
+}
+
+func (s *Server) answerRole(w http.ResponseWriter) {
+	answer(w, http.StatusOK, appendField(nil, `{"role":`, s.role()))
+}
+
+// pieceTime is how much longer n bytes may take than few do.
+func pieceTime(n int) time.Duration { return time.Duration(n/pieceBytes) * timePerPiece }
+
+// renewDeadlines gives a request that has taken long the time that a new one has. Where a deadline
+// cannot be set (a test, HTTP behind something else) there is none to renew.
+func renewDeadlines(w http.ResponseWriter) {
+	now, control := time.Now(), http.NewResponseController(w)
+	_ = control.SetReadDeadline(now.Add(readTimeout))
+	_ = control.SetWriteDeadline(now.Add(writeTimeout))
+}

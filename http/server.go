@@ -1,0 +1,146 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
+)
+
+// Limits of a connection. The package comment gives the reasons.
+const (
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 60 * time.Second
+	// readTimeout bounds the arrival of a request, and with it the wait of a write: net/http
+	// keeps reading while a handler runs, and ends the context of the request when that fails.
+	readTimeout = 30 * time.Second
+	// writeTimeout counts from the end of the header. It leaves a write that has waited for all of readTimeout as long
+	// again to be answered.
+	writeTimeout = 2 * readTimeout
+	// timePerPiece is what each piece of a large body or answer adds to them: 256 KiB a second.
+	timePerPiece = 4 * time.Second
+	pieceBytes   = 1 << 20
+
+	maxHeaderBytes = 16<<10 + 3*format.MaxKeyLen
+)
+
+// Store is what the server asks of a database. *engine.DB is one. All methods are called concurrently.
+type Store interface {
+	// AppendGet appends the value of key to dst. It keeps neither.
+	AppendGet(dst, key []byte) (out []byte, ok bool, err error)
+	// Set makes value the value of key, durably. Whatever it returns, it keeps neither.
+	Set(ctx context.Context, key, value []byte) (engine.Version, error)
+	// Delete removes key, durably, if it is there. Whatever it returns, it does not keep key.
+	Delete(ctx context.Context, key []byte) (engine.Version, error)
+	// Checkpoint returns when a checkpoint of the present state is durable.
+	Checkpoint(ctx context.Context) error
+	// Stats says whether the store still acknowledges writes: Failure is nil.
+	Stats() engine.Stats
+}
+
+// Options say how a store is served. The zero value of every field is its default.
+type Options struct {
+	// MaxValueBytes is the size of the largest value that the store accepts: bodies that are
+	// too large for it are not read. Default: engine.DefaultMaxValueBytes.
+	MaxValueBytes int
+	// Role is the answer of /v1/role. It is called concurrently. Default: "primary".
+	Role func() string
+	// Logger is told what goes wrong with connections, and nothing else. Default: silence.
+	Logger *slog.Logger
+}
+
+// Server answers requests from a store. As an http.Handler it is ready when made; with Listen and
+// Serve it has a listener of its own. All methods may be called concurrently, but
+// Listen comes first of those that need the listener, once.
+type Server struct {
+	store    Store
+	role     func() string
+	maxBody  int64 // of a PUT, in bytes
+	server   http.Server
+	listener net.Listener // set by Listen
+}
+
+// NewServer returns a server of store. It does not close store.
+func NewServer(store Store, opts Options) *Server {
+	if opts.MaxValueBytes == 0 {
+		opts.MaxValueBytes = engine.DefaultMaxValueBytes
+	}
+	if opts.Role == nil {
+		opts.Role = func() string { return "primary" }
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{store: store, role: opts.Role, maxBody: maxBodyBytes(opts.MaxValueBytes)}
+	s.server = http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
+	}
+	return s
+}
+
+// Listen takes the TCP address addr, "host:port": from now on clients can connect, and wait for
+// Serve. Port 0 means any free one; see Addr.
+func (s *Server) Listen(addr string) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	s.listener = listener
+	return nil
+}
+
+// Addr is the address that Listen took, nil before.
+func (s *Server) Addr() net.Addr {
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Serve answers requests until Shutdown or Close, and then returns nil at once, while Shutdown
+// may still be waiting. It fails if Listen did not come first, or with the listener.
+func (s *Server) Serve() error {
+	if s.listener == nil {
+		return errors.New("http: Serve without Listen")
+	}
+	err := s.server.Serve(s.listener)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", s.listener.Addr(), err)
+}
+
+// Shutdown refuses new connections, closes idle ones, and waits for the requests that are being
+// answered. When ctx is done first, it returns its error, and Close cuts off what is left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.server.Shutdown(ctx)
+	s.closeListener()
+	return err
+}
+
+// Close refuses new connections and cuts off the others. Requests that are being answered
+// have their contexts cancelled; Close does not wait for them.
+func (s *Server) Close() error {
+	err := s.server.Close()
+	s.closeListener()
+	return err
+}
+
+// closeListener closes a listener that Serve never took charge of. A second close is harmless.
+func (s *Server) closeListener() {
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+}
