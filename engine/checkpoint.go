@@ -29,7 +29,7 @@ type deltaLogs struct {
 
 // freeze switches to a new log and an empty delta between two groups. The delta until then is frozen.
 func (db *DB) freeze() (p *pending, err error) {
-	d, err := newDelta(db.seed)
+	d, err := newDelta(db.seed, db.view.Load().base.Footer().FileLen)
 	if err != nil {
 		return nil, err
 	}

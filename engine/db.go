@@ -109,11 +109,10 @@ func (db *DB) Close() error {
 func (db *DB) close() error {
 	db.checkpointer.stop()
 	db.pipeline.stop(ErrClosed)
-	db.spares.close()
-	var err error
+	err := db.spares.close()
 	switch failure := db.failed(); {
 	case failure == nil:
-		err = db.seal()
+		err = errors.Join(err, db.seal())
 	case db.live != nil: // after a failure nothing more is written, and what was not acknowledged stays unknown
 		err = errors.Join(failure, db.live.close())
 	default:

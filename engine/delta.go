@@ -34,17 +34,27 @@ type mappedLog struct {
 const (
 	// placeUnit is the alignment of records and the unit of places, in bytes.
 	placeUnit = format.RecordAlign
-	// deltaSpan is the address space that a delta reserves: all that a place can name. Where the
-	// system does not give that much, at least minDeltaSpan must do.
-	deltaSpan    = placeUnit << placeBits
-	minDeltaSpan = 1 << 32
+	// maxDeltaSpan is the most address space that a delta reserves, in bytes: all that a place can name. A small
+	// database takes minDeltaSpan, so that a process can hold thousands; where the system does not give
+	// what is asked for, leastDeltaSpan must do.
+	maxDeltaSpan   = placeUnit << placeBits
+	minDeltaSpan   = 1 << 36
+	leastDeltaSpan = 1 << 32
+	// deltaSpanFactor is the address space for each byte of the base: a checkpoint is due long before the
+	// logs after it have taken as much.
+	deltaSpanFactor = 4 * fileBytesFactor
 	// logStride aligns logs within a delta; any page size divides it.
 	logStride = 64 << 10
 )
 
-func newDelta(seed maphash.Seed) (*delta, error) {
+// newDelta returns an empty delta for the logs after a base of this size in bytes.
+func newDelta(seed maphash.Seed, baseLen uint64) (*delta, error) {
 	gone := new(atomic.Bool)
-	memory, err := mmapio.Reserve(deltaSpan, minDeltaSpan, func() { gone.Store(true) })
+	span := int64(minDeltaSpan)
+	for span < maxDeltaSpan && uint64(span) < deltaSpanFactor*baseLen {
+		span *= 2
+	}
+	memory, err := mmapio.Reserve(span, leastDeltaSpan, func() { gone.Store(true) })
 	if err != nil {
 		return nil, err
 	}

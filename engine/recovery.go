@@ -35,7 +35,7 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	if err != nil {
 		return err
 	}
-	d, err := newDelta(db.seed)
+	d, err := newDelta(db.seed, base.Footer().FileLen)
 	if err != nil {
 		return err
 	}

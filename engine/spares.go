@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -26,9 +27,13 @@ type spares struct {
 	kick   chan struct{} // wakes the helper
 	done   chan struct{} // closed when the helper has ended
 
-	mu    sync.Mutex
-	ready bool // the file format.SpareName is whole and waits
+	mu      sync.Mutex
+	ready   bool     // the file format.SpareName is whole and waits
+	retired []string // logs that may become the spare when it is gone
 }
+
+// maxRetired is how many logs are kept back to become the spare, one after the other, instead of new zeros.
+const maxRetired = 4
 
 // newSpares starts the helper. ready says that there is a spare.
 func newSpares(dir mmapio.Dir, size int64, ready bool, logger *slog.Logger) *spares {
@@ -81,20 +86,27 @@ func (s *spares) want() {
 	}
 }
 
-// recycle makes a log that nobody needs or maps any more the spare, and reports whether it
-// did: there may be one already, or the sizes differ.
+// recycle takes over a log that nobody needs or maps any more, to become the spare now or later, and reports
+// whether it did: its size may be another, or there may be enough.
 func (s *spares) recycle(name string, size int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ready || size != s.size {
-		return false
+	if size != s.size || len(s.retired) == maxRetired || slices.Contains(s.retired, name) {
+		return slices.Contains(s.retired, name)
 	}
+	s.retired = append(s.retired, name)
+	return s.ready || s.promote() == nil
+}
+
+// promote makes the first retired log the spare. The caller holds mu.
+func (s *spares) promote() error {
+	name := s.retired[0]
+	s.retired = s.retired[1:]
 	if err := s.dir.Rename(name, format.SpareName); err != nil {
-		s.logger.Warn("log not recycled", "log", name, "error", err)
-		return false
+		return err
 	}
 	s.ready = true
-	return true
+	return nil
 }
 
 // help prepares a spare whenever one is wanted.
@@ -108,11 +120,8 @@ func (s *spares) help() {
 }
 
 func (s *spares) prepare() error {
-	s.mu.Lock()
-	ready := s.ready
-	s.mu.Unlock()
-	if ready {
-		return nil
+	if done, err := s.supply(); done || err != nil {
+		return err
 	}
 	const temp = format.SpareName + format.TempSuffix
 	if err := ignoreMissing(s.dir.Remove(temp)); err != nil {
@@ -121,16 +130,37 @@ func (s *spares) prepare() error {
 	if err := mmapio.Prepare(s.dir, temp, s.size); err != nil {
 		return errors.Join(err, ignoreMissing(s.dir.Remove(temp)))
 	}
-	if !s.recycle(temp, s.size) { // another one came first
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready { // a log was retired meanwhile
 		return s.dir.Remove(temp)
 	}
+	if err := s.dir.Rename(temp, format.SpareName); err != nil {
+		return err
+	}
+	s.ready = true
 	return nil
 }
 
-// close ends the helper. No other method may be called from then on.
-func (s *spares) close() {
+// supply reports whether there is a spare, or makes a retired log the spare.
+func (s *spares) supply() (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready || len(s.retired) == 0 {
+		return s.ready, nil
+	}
+	return true, s.promote()
+}
+
+// close ends the helper and removes retired logs. No other method may be called from then on.
+func (s *spares) close() error {
 	close(s.kick)
 	<-s.done
+	var errs []error
+	for _, name := range s.retired {
+		errs = append(errs, ignoreMissing(s.dir.Remove(name)))
+	}
+	return errors.Join(errs...)
 }
 
 // ignoreMissing returns err unless it says that there is no such file.
