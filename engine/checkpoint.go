@@ -100,7 +100,7 @@ func (db *DB) writeCheckpoint(generation uint64, at format.Position, source *mer
 	header := format.CheckpointHeader{UUID: db.uuid, Generation: generation, Salt: randomUint64(), Position: at}
 	err := db.buildCheckpoint(temp, header, source, epochs)
 	if err == nil {
-		err = verifyCheckpoint(db.dir, temp)
+		err = verifyCheckpoint(db.dir, temp, source.stop())
 	}
 	if err != nil {
 		return nil, errors.Join(diskError(err), ignoreMissing(db.dir.Remove(temp)))

@@ -165,14 +165,18 @@ func memoryDir() string {
 }
 
 func (j *judge) violation(cut mmapiotest.Cut, mode mmapiotest.Mode) string {
-	image := j.replayer.Image(cut, mode, j.run.seed)
+	return j.outcome(j.replayer.Image(cut, mode, j.run.seed)).violates(j.bounds[cut.Op])
+}
+
+// outcome finds out what an image is, once for equal ones.
+func (j *judge) outcome(image mmapiotest.Image) outcome {
 	hash := image.Hash()
 	o, known := j.run.judged.get(hash)
 	if !known {
 		o = j.open(image)
 		j.run.judged.put(hash, o)
 	}
-	return o.violates(j.bounds[cut.Op])
+	return o
 }
 
 // open finds out what an image is: it is opened, compared, opened again, written to, closed and opened once more.
@@ -277,4 +281,54 @@ func (r *results) put(hash uint64, o outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.results[hash] = o
+}
+
+// TestCrashInRecovery crashes again while an image is being opened: at every call of the recovery, and the same bounds hold.
+func TestCrashInRecovery(t *testing.T) {
+	const stride, seed = 97, 1 // every so many cuts; a prime, to meet every kind
+	run := recordCrashRun(t, engine.SyncDsync, seed)
+	first := run.newJudge(t, run.trace)
+	again, opened := 0, map[uint64]bool{}
+	cuts := run.trace.Cuts()
+	for i := 0; i < len(cuts)*len(mmapiotest.Modes()); i += stride {
+		cut, mode := cuts[i/len(mmapiotest.Modes())], mmapiotest.Modes()[i%len(mmapiotest.Modes())]
+		image := first.replayer.Image(cut, mode, seed)
+		if opened[image.Hash()] {
+			continue
+		}
+		opened[image.Hash()] = true
+		second := run.newJudge(t, recordRecovery(t, run, image))
+		for _, cut2 := range second.trace.Cuts() {
+			for _, mode2 := range recoveryModes {
+				image := second.replayer.Image(cut2, mode2, seed)
+				o := second.outcome(image)
+				b := first.bounds[cut.Op]
+				b.closed = false // an open that did not get far may have begun a new log
+				if v := o.violates(b); v != "" {
+					t.Fatalf("%s (%s), %s, then %s, %s: %s", cut, describe(run.trace, cut), mode, describe(second.trace, cut2), mode2, v)
+				}
+				again++
+			}
+		}
+	}
+	t.Logf("seed %d: %d images opened, %d images of crashes in that, no violation", seed, len(opened), again)
+}
+
+// recoveryModes are those that differ most.
+var recoveryModes = []mmapiotest.Mode{mmapiotest.SyncedOnly, mmapiotest.Everything, mmapiotest.TornSubset, mmapiotest.NamesWithData}
+
+// recordRecovery records what opening an image asks of the disk.
+func recordRecovery(t *testing.T, run *crashRun, image mmapiotest.Image) mmapiotest.Trace {
+	dir, err := os.MkdirTemp(memoryDir(), "recovery")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	require.NoError(t, image.WriteTo(dir))
+	rec := mmapiotest.NewRecorder()
+	opts := run.options(dir)
+	opts.OpenDir = rec.OpenDir
+	db, err := engine.Open(opts)
+	require.NoError(t, err)
+	rec.Kill()
+	db.Close() // fails: the process is dead
+	return rec.Trace()
 }

@@ -23,6 +23,14 @@ type merge struct {
 	recordBuf, entryBuf []byte // copies of the records that the two stand on
 }
 
+// stop is interrupted; nil for an empty source.
+func (m *merge) stop() func() error {
+	if m == nil {
+		return nil
+	}
+	return m.interrupted
+}
+
 // interruptStride is after how many records merge asks whether to give up.
 const interruptStride = 1024
 

@@ -90,7 +90,7 @@ func (db *DB) rebuildPointer(c *contents) (*format.VersionFile, error) {
 	var errs []error
 	for i := len(c.checkpoints) - 1; i >= 0; i-- {
 		name := format.CheckpointName(c.checkpoints[i])
-		if err := verifyCheckpoint(db.dir, name); err != nil {
+		if err := verifyCheckpoint(db.dir, name, nil); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -127,14 +127,29 @@ func openCheckpoint(dir mmapio.Dir, name string) (*ckpt.Reader, error) {
 	return ckpt.Open(f)
 }
 
-// verifyCheckpoint reads a whole checkpoint from the disk.
-func verifyCheckpoint(dir mmapio.Dir, name string) error {
+// verifyCheckpoint reads a whole checkpoint from the disk, unless interrupted, which may be nil, says why not.
+func verifyCheckpoint(dir mmapio.Dir, name string, interrupted func() error) error {
 	around, err := mmapio.OpenAround(dir, name)
 	if err != nil {
 		return err
 	}
 	defer around.Close()
-	return ckpt.Verify(around, around.Size(), name)
+	return ckpt.Verify(interruptible{around, interrupted}, around.Size(), name)
+}
+
+// interruptible is a reader that may be told to stop.
+type interruptible struct {
+	io.ReaderAt
+	interrupted func() error
+}
+
+func (r interruptible) ReadAt(p []byte, off int64) (int, error) {
+	if r.interrupted != nil {
+		if err := r.interrupted(); err != nil {
+			return 0, err
+		}
+	}
+	return r.ReaderAt.ReadAt(p, off)
 }
 
 // openBase opens the checkpoint that v names. If it is damaged or gone, the one before it is opened
