@@ -38,15 +38,18 @@ func (h *CheckpointHeader) Encode(b []byte) {
 
 // DecodeCheckpointHeader reads and validates the header page from b.
 func DecodeCheckpointHeader(b []byte) (CheckpointHeader, error) {
+	if err := checkPrologue(b, checkpointMagic); err != nil {
+		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w", err)
+	}
 	if len(b) < CheckpointHeaderLen {
 		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w: %d bytes", ErrLength, len(b))
 	}
 	b = b[:CheckpointHeaderLen]
-	if err := checkPrologue(b, checkpointMagic); err != nil {
-		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w", err)
-	}
 	if err := checkSum(b, 0, 0); err != nil {
 		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w", err)
+	}
+	if !allZero(b[12:16]) || !allZero(b[88:CheckpointHeaderLen-SumLen]) {
+		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w", errReserved)
 	}
 	h := CheckpointHeader{
 		UUID:       UUID(b[16:32]),
@@ -158,6 +161,9 @@ func DecodeFooter(b []byte, salt, fileLen uint64) (Footer, error) {
 	if err := checkSum(b, salt, fileLen-FooterLen); err != nil {
 		return Footer{}, fmt.Errorf("checkpoint footer: %w", err)
 	}
+	if !allZero(b[104 : FooterLen-SumLen]) {
+		return Footer{}, fmt.Errorf("checkpoint footer: %w", errReserved)
+	}
 	var v [12]uint64
 	for i := range v {
 		v[i] = binary.LittleEndian.Uint64(b[8+8*i:])
@@ -202,7 +208,7 @@ func (e EpochStart) Append(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint64(dst, e.FirstSeq)
 }
 
-// DecodeEpochs reads the verified bytes of an epochs segment: epochs and sequences both rise.
+// DecodeEpochs reads the verified bytes of an epochs segment: epochs rise, sequences never fall.
 func DecodeEpochs(b []byte) ([]EpochStart, error) {
 	if len(b)%EpochStartLen != 0 {
 		return nil, fmt.Errorf("epochs: %w: %d bytes", ErrLength, len(b))

@@ -46,18 +46,28 @@ func checkSum(b []byte, salt, offset uint64) error {
 	return nil
 }
 
-// checkZero fails unless all of b, which stands for field, is zero.
-func checkZero(b []byte, field string) error {
+// errReserved is ErrField for bytes that this version leaves to later ones.
+var errReserved = fmt.Errorf("%w: reserved bytes are not zero", ErrField)
+
+func allZero(b []byte) bool {
 	for _, c := range b {
 		if c != 0 {
-			return fmt.Errorf("%w: %s is not zero", ErrField, field)
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
-// checkPrologue verifies the first 16 bytes of a file: magic, version, flags.
+// prologueLen is the size of what every file begins with, in bytes: magic, version and 4 bytes
+// that are a log's alignment and zero elsewhere.
+const prologueLen = 16
+
+// checkPrologue verifies the magic and the version at the start of b. It asks for no
+// more bytes than these: a newer version may have another size, and is still to be named as such.
 func checkPrologue(b []byte, magic string) error {
+	if len(b) < prologueLen {
+		return fmt.Errorf("%w: %d bytes", ErrLength, len(b))
+	}
 	if string(b[:8]) != magic {
 		return fmt.Errorf("%w: want %q, found %q", ErrMagic, magic, b[:8])
 	}

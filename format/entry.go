@@ -44,53 +44,70 @@ func AppendEntry(dst []byte, e *Entry, salt, offset uint64) []byte {
 
 // DecodeEntry reads the entry at the start of b, which lies at offset in the
 // checkpoint with this salt, verifies its checksum, and returns it and its size. It allocates nothing, and reads no byte of b past the entry.
-func DecodeEntry(b []byte, salt, offset uint64) (Entry, int, error) {
-	e, body, err := parseEntry(b)
+func DecodeEntry(b []byte, salt, offset uint64) (e Entry, size int, err error) {
+	p, expires, err := parseEntry(b)
 	if err != nil {
 		return Entry{}, 0, err
 	}
-	want := binary.LittleEndian.Uint32(b[body:])
-	if got := uint32(Sum(b[:body], salt, offset)); got != want {
+	want := binary.LittleEndian.Uint32(b[p.body:])
+	if got := uint32(Sum(b[:p.body], salt, offset)); got != want {
 		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: stored %08x, computed %08x", ErrChecksum, want, got)
 	}
-	return e, body + entrySumLen, nil
-}
-
-// parseEntry slices the entry at the start of b; its lengths are within bounds, nothing is
-// verified. body is the number of bytes before the checksum.
-func parseEntry(b []byte) (e Entry, body int, err error) {
-	keyLen, n := binary.Uvarint(b)
-	if n <= 0 || keyLen == 0 || keyLen > MaxKeyLen {
-		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: key length %d", ErrLength, keyLen)
-	}
-	head, m := binary.Uvarint(b[n:])
-	if m <= 0 || head>>1 > MaxValueLen {
-		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: value length %d", ErrLength, head>>1)
-	}
-	n += m
-	e.SeqDelta, m = binary.Varint(b[n:])
-	if m <= 0 {
-		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: sequence", ErrLength)
-	}
-	n += m
-	valueLen := int(head >> 1)
-	expires := head&FlagExpiry != 0
-	body = n + int(keyLen) + valueLen
 	if expires {
-		body += expiryLen
-	}
-	if body+entrySumLen > len(b) {
-		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: %d bytes of %d left", ErrLength, body+entrySumLen, len(b))
-	}
-	if expires {
-		e.Expiry = int64(binary.LittleEndian.Uint64(b[n:]))
-		n += expiryLen
+		e.Expiry = int64(binary.LittleEndian.Uint64(b[p.key-expiryLen:]))
 		if e.Expiry <= 0 {
 			return Entry{}, 0, fmt.Errorf("checkpoint record: %w: deadline %d", ErrField, e.Expiry)
 		}
 	}
-	keyEnd := n + int(keyLen)
-	e.Key = b[n:keyEnd:keyEnd]
-	e.Value = b[keyEnd:body:body]
-	return e, body, nil
+	e.SeqDelta = p.seqDelta
+	e.Key = b[p.key:p.value:p.value]
+	e.Value = b[p.value:p.body:p.body]
+	return e, p.body + entrySumLen, nil
+}
+
+// entryParts says where in an entry its parts begin, in bytes. A deadline lies just before the key.
+type entryParts struct {
+	key, value, body int // body: the end of the value, where the checksum begins
+	seqDelta         int64
+}
+
+// parseEntry finds the parts of the entry at the start of b. They lie within b and
+// within the limits; nothing is verified.
+func parseEntry(b []byte) (p entryParts, expires bool, err error) {
+	keyLen, n := uvarint(b)
+	if n <= 0 || keyLen == 0 || keyLen > MaxKeyLen {
+		return p, false, fmt.Errorf("checkpoint record: %w: key length %d in %d bytes", ErrLength, keyLen, n)
+	}
+	head, m := uvarint(b[n:])
+	if m <= 0 || head>>1 > MaxValueLen {
+		return p, false, fmt.Errorf("checkpoint record: %w: value length %d in %d bytes", ErrLength, head>>1, m)
+	}
+	n += m
+	delta, m := uvarint(b[n:])
+	if m <= 0 {
+		return p, false, fmt.Errorf("checkpoint record: %w: sequence in %d bytes", ErrLength, m)
+	}
+	p.seqDelta = int64(delta>>1) ^ -int64(delta&1) // zigzag, as binary.AppendVarint
+	p.key = n + m + int(head&FlagExpiry)*expiryLen
+	p.value = p.key + int(keyLen)
+	p.body = p.value + int(head>>1)
+	if p.body+entrySumLen > len(b) {
+		return p, false, fmt.Errorf("checkpoint record: %w: %d bytes, %d left", ErrLength, p.body+entrySumLen, len(b))
+	}
+	return p, head&FlagExpiry != 0, nil
+}
+
+// uvarint is binary.Uvarint for the shortest encoding of a value only: n is not positive
+// for any other, so that one entry has one form.
+func uvarint(b []byte) (v uint64, n int) {
+	for i, c := range b {
+		if i == binary.MaxVarintLen64-1 && c > 1 || i > 0 && c == 0 {
+			return 0, -(i + 1) // more than 64 bits, or not the shortest
+		}
+		if c < 0x80 {
+			return v | uint64(c)<<(7*i), i + 1
+		}
+		v |= uint64(c&0x7f) << (7 * i)
+	}
+	return 0, 0
 }

@@ -84,10 +84,13 @@ func DecodeFrameHeader(b []byte, salt, offset uint64) (FrameHeader, error) {
 		Chain:      le.Uint64(b[64:]),
 		PayloadSum: le.Uint64(b[72:]),
 	}
-	if err := checkZero(b[5:8], "reserved byte of the frame header"); err != nil {
+	if !allZero(b[5:8]) {
+		return FrameHeader{}, fmt.Errorf("frame header: %w", errReserved)
+	}
+	if err := h.Validate(); err != nil {
 		return FrameHeader{}, err
 	}
-	return h, h.Validate()
+	return h, nil
 }
 
 // Validate checks the values of the fields.
@@ -101,10 +104,12 @@ func (h *FrameHeader) Validate() error {
 		return fmt.Errorf("frame header: %w: kind %d with %d operations", ErrField, h.Kind, h.Count)
 	case uint64(h.Count)*MinRecordLen > uint64(h.Length):
 		return fmt.Errorf("frame header: %w: %d operations in %d bytes", ErrLength, h.Count, h.Length)
-	case h.Kind == FrameTrailer && h.Length != TrailerLen:
-		return fmt.Errorf("frame header: %w: trailer of %d bytes", ErrLength, h.Length)
+	case h.Kind == FrameTrailer && h.Length != TrailerLen, h.Kind == FrameEmpty && h.Length != 0:
+		return fmt.Errorf("frame header: %w: kind %d with %d bytes", ErrLength, h.Kind, h.Length)
 	case h.FirstSeq == 0 || h.Epoch == 0:
 		return fmt.Errorf("frame header: %w: first seq %d, epoch %d", ErrField, h.FirstSeq, h.Epoch)
+	case h.FirstSeq+uint64(h.Count) < h.FirstSeq:
+		return fmt.Errorf("frame header: %w: %d operations from seq %d", ErrField, h.Count, h.FirstSeq)
 	}
 	return nil
 }

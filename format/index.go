@@ -8,7 +8,7 @@ import (
 
 // The hash index of a checkpoint is an array of buckets the size of a cache line. A
 // key belongs into bucket BucketOf(hash) or, where that is full, into the first
-// bucket after it (cyclically) that is not, at most MaxProbe buckets on. A lookup may stop
+// bucket after it (cyclically) that is not, fewer than MaxProbe buckets on. A lookup may stop
 // at the first bucket with a free slot.
 const (
 	// BucketLen is the size of a bucket, in bytes.
@@ -56,18 +56,28 @@ func (k *Bucket) Encode(b []byte, salt, offset uint64) {
 // DecodeBucket reads and verifies the bucket at the start of b, which lies at offset
 // in the checkpoint with this salt. It allocates nothing.
 func DecodeBucket(b []byte, salt, offset uint64) (k Bucket, err error) {
-	if len(b) < BucketLen {
-		return Bucket{}, fmt.Errorf("bucket: %w: %d bytes", ErrLength, len(b))
-	}
-	b = b[:BucketLen]
-	if err := checkSum(b, salt, offset); err != nil {
-		return Bucket{}, fmt.Errorf("bucket: %w", err)
+	if err := CheckBucket(b, salt, offset); err != nil {
+		return Bucket{}, err
 	}
 	for i := range k {
-		k[i] = Slot(binary.LittleEndian.Uint64(b[8*i:]))
+		k[i] = SlotAt(b, i)
 	}
 	return k, nil
 }
+
+// CheckBucket verifies what DecodeBucket does, for who then reads the slots in place.
+func CheckBucket(b []byte, salt, offset uint64) error {
+	if len(b) < BucketLen {
+		return fmt.Errorf("bucket: %w: %d bytes", ErrLength, len(b))
+	}
+	if err := checkSum(b[:BucketLen], salt, offset); err != nil {
+		return fmt.Errorf("bucket: %w", err)
+	}
+	return nil
+}
+
+// SlotAt is slot i of the bucket at the start of b. i is below BucketSlots.
+func SlotAt(b []byte, i int) Slot { return Slot(binary.LittleEndian.Uint64(b[8*i:])) }
 
 // The ordered index of a checkpoint is an array of blocks of record offsets, in key
 // order: the first record of each segment and then the first one past
@@ -82,7 +92,7 @@ const (
 )
 
 // OrderedBlocks is the number of blocks that hold n offsets.
-func OrderedBlocks(n uint64) uint64 { return (n + OrderedBlockEntries - 1) / OrderedBlockEntries }
+func OrderedBlocks(n uint64) uint64 { return n/OrderedBlockEntries + min(n%OrderedBlockEntries, 1) }
 
 // OrderedBlock is a decoded block of the ordered index.
 type OrderedBlock [OrderedBlockEntries]uint64

@@ -18,44 +18,42 @@ func KeyHash(seed KeySeed, key []byte) uint64 { return sipHash(seed, key, 1, 3) 
 // sipHash takes the numbers of rounds as arguments so that the test can compare it with the
 // published vectors of SipHash-2-4.
 func sipHash(seed KeySeed, key []byte, compress, finalize int) uint64 {
-	s := sipState{
-		seed.K0 ^ 0x736f6d6570736575, seed.K1 ^ 0x646f72616e646f6d,
-		seed.K0 ^ 0x6c7967656e657261, seed.K1 ^ 0x7465646279746573,
-	}
+	v0, v1 := seed.K0^0x736f6d6570736575, seed.K1^0x646f72616e646f6d
+	v2, v3 := seed.K0^0x6c7967656e657261, seed.K1^0x7465646279746573
 	last := uint64(len(key)) << 56
 	for ; len(key) >= 8; key = key[8:] {
-		s.absorb(binary.LittleEndian.Uint64(key), compress)
+		word := binary.LittleEndian.Uint64(key)
+		v3 ^= word
+		for range compress {
+			v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+		}
+		v0 ^= word
 	}
 	for i, c := range key {
 		last |= uint64(c) << (8 * i)
 	}
-	s.absorb(last, compress)
-	s.v2 ^= 0xff
-	s.rounds(finalize)
-	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
-}
-
-type sipState struct{ v0, v1, v2, v3 uint64 }
-
-func (s *sipState) absorb(word uint64, rounds int) {
-	s.v3 ^= word
-	s.rounds(rounds)
-	s.v0 ^= word
-}
-
-func (s *sipState) rounds(n int) {
-	v0, v1, v2, v3 := s.v0, s.v1, s.v2, s.v3
-	for ; n > 0; n-- {
-		v0 += v1
-		v1 = bits.RotateLeft64(v1, 13) ^ v0
-		v0 = bits.RotateLeft64(v0, 32)
-		v2 += v3
-		v3 = bits.RotateLeft64(v3, 16) ^ v2
-		v0 += v3
-		v3 = bits.RotateLeft64(v3, 21) ^ v0
-		v2 += v1
-		v1 = bits.RotateLeft64(v1, 17) ^ v2
-		v2 = bits.RotateLeft64(v2, 32)
+	v3 ^= last
+	for range compress {
+		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	}
-	s.v0, s.v1, s.v2, s.v3 = v0, v1, v2, v3
+	v0 ^= last
+	v2 ^= 0xff
+	for range finalize {
+		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
+	}
+	return v0 ^ v1 ^ v2 ^ v3
+}
+
+func sipRound(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
+	v0 += v1
+	v1 = bits.RotateLeft64(v1, 13) ^ v0
+	v0 = bits.RotateLeft64(v0, 32)
+	v2 += v3
+	v3 = bits.RotateLeft64(v3, 16) ^ v2
+	v0 += v3
+	v3 = bits.RotateLeft64(v3, 21) ^ v0
+	v2 += v1
+	v1 = bits.RotateLeft64(v1, 17) ^ v2
+	v2 = bits.RotateLeft64(v2, 32)
+	return v0, v1, v2, v3
 }

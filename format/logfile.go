@@ -34,15 +34,18 @@ func (id *LogIdentity) Encode(b []byte) {
 
 // DecodeLogIdentity reads and validates block 0 from b.
 func DecodeLogIdentity(b []byte) (LogIdentity, error) {
+	if err := checkPrologue(b, logMagic); err != nil {
+		return LogIdentity{}, fmt.Errorf("log identity: %w", err)
+	}
 	if len(b) < BlockSize {
 		return LogIdentity{}, fmt.Errorf("log identity: %w: %d bytes", ErrLength, len(b))
 	}
 	b = b[:BlockSize]
-	if err := checkPrologue(b, logMagic); err != nil {
-		return LogIdentity{}, fmt.Errorf("log identity: %w", err)
-	}
 	if err := checkSum(b, 0, 0); err != nil {
 		return LogIdentity{}, fmt.Errorf("log identity: %w", err)
+	}
+	if !allZero(b[56 : BlockSize-SumLen]) {
+		return LogIdentity{}, fmt.Errorf("log identity: %w", errReserved)
 	}
 	id := LogIdentity{
 		Align:      binary.LittleEndian.Uint32(b[12:]),
@@ -97,15 +100,18 @@ func (p *Predecessor) Encode(b []byte, salt uint64) {
 
 // DecodePredecessor reads and validates block 1 of the log with this salt.
 func DecodePredecessor(b []byte, salt uint64) (Predecessor, error) {
+	if err := checkPrologue(b, predecessorMagic); err != nil {
+		return Predecessor{}, fmt.Errorf("log predecessor: %w", err)
+	}
 	if len(b) < BlockSize {
 		return Predecessor{}, fmt.Errorf("log predecessor: %w: %d bytes", ErrLength, len(b))
 	}
 	b = b[:BlockSize]
-	if err := checkPrologue(b, predecessorMagic); err != nil {
-		return Predecessor{}, fmt.Errorf("log predecessor: %w", err)
-	}
 	if err := checkSum(b, salt, BlockSize); err != nil {
 		return Predecessor{}, fmt.Errorf("log predecessor: %w", err)
+	}
+	if !allZero(b[12:16]) || !allZero(b[88:BlockSize-SumLen]) {
+		return Predecessor{}, fmt.Errorf("log predecessor: %w", errReserved)
 	}
 	p := Predecessor{
 		Generation: binary.LittleEndian.Uint64(b[16:]),

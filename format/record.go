@@ -99,63 +99,86 @@ func AppendRecord(dst []byte, r *Record, salt, offset uint64) (out []byte, hash 
 // with this salt, verifies its checksum, and returns it and its size
 // with padding. It allocates nothing, and reads no byte of b past the record.
 func DecodeRecord(b []byte, salt, offset uint64) (r Record, size int, err error) {
-	r, body, size, err := parseRecord(b)
-	if err != nil {
-		return Record{}, 0, err
+	p, ok := parseRecord(b)
+	if !ok {
+		return Record{}, 0, recordLengthError(b)
 	}
-	r.Hash = xxhash.Sum64(b[:body])
-	want := binary.LittleEndian.Uint64(b[body:])
-	if got := r.Hash ^ Mix(salt, offset); got != want {
+	hash := xxhash.Sum64(b[:p.body])
+	want := binary.LittleEndian.Uint64(b[p.body:])
+	if got := hash ^ Mix(salt, offset); got != want {
 		return Record{}, 0, fmt.Errorf("record: %w: stored %016x, computed %016x", ErrChecksum, want, got)
 	}
-	return r, size, nil
-}
-
-// RecordKey returns the key and the kind of the record at the start of b without
-// verifying its checksum: to ask whether it is worth to decode the record, never to answer a caller. The key is
-// nil if the lengths are out of bounds.
-func RecordKey(b []byte) ([]byte, Kind) {
-	r, _, _, err := parseRecord(b)
-	if err != nil {
-		return nil, 0
-	}
-	return r.Key, r.Kind
-}
-
-// parseRecord slices the record at the start of b. Its lengths and fields are within bounds, nothing is
-// verified. body is the number of bytes before the checksum.
-func parseRecord(b []byte) (r Record, body, size int, err error) {
-	if len(b) < MinRecordLen {
-		return Record{}, 0, 0, fmt.Errorf("record: %w: %d bytes left", ErrLength, len(b))
-	}
-	length := binary.LittleEndian.Uint32(b)
-	keyLen := int(binary.LittleEndian.Uint16(b[4:]))
-	flags := b[7]
-	head := recordHeaderLen
-	if flags&FlagExpiry != 0 {
-		head += expiryLen
-	}
-	if uint64(length) > uint64(len(b)) || length > MaxRecordLen || int(length) < head+keyLen+SumLen {
-		return Record{}, 0, 0, fmt.Errorf("record: %w: length %d, key length %d, %d bytes left", ErrLength, length, keyLen, len(b))
-	}
-	body = int(length) - SumLen
-	size = int(Align(int64(length), RecordAlign))
 	r = Record{
 		Kind:  Kind(b[6]),
 		Seq:   binary.LittleEndian.Uint64(b[8:]),
-		Key:   b[head : head+keyLen : head+keyLen],
-		Value: b[head+keyLen : body : body],
+		Key:   b[p.key:p.value:p.value],
+		Value: b[p.value:p.body:p.body],
+		Hash:  hash,
 	}
-	if flags&FlagExpiry != 0 {
+	if b[7]&FlagExpiry != 0 {
 		r.Expiry = int64(binary.LittleEndian.Uint64(b[recordHeaderLen:]))
 	}
-	if err := r.validate(flags); err != nil {
-		return Record{}, 0, 0, err
+	if err := r.validate(b[7]); err != nil {
+		return Record{}, 0, err
 	}
-	if size > len(b) {
-		return Record{}, 0, 0, fmt.Errorf("record: %w: padding cut off", ErrLength)
+	// The record's last 8 bytes, less those of the checksum: 0 if there is no padding.
+	padding := binary.LittleEndian.Uint64(b[p.size-RecordAlign:]) >> (8 * (p.body + SumLen + RecordAlign - p.size))
+	if padding != 0 {
+		return Record{}, 0, fmt.Errorf("record: %w: padding is not zero", ErrField)
 	}
-	return r, body, size, nil
+	return r, p.size, nil
+}
+
+// RecordKey returns the key and the kind of the record at the start of b without
+// verifying anything but lengths: to ask whether it is worth to decode the record, never to
+// answer a caller. The key is nil if the lengths are out of bounds.
+func RecordKey(b []byte) ([]byte, Kind) {
+	p, ok := parseRecord(b)
+	if !ok {
+		return nil, 0
+	}
+	return b[p.key:p.value:p.value], Kind(b[6])
+}
+
+// RecordBytes returns the bytes of the record at the start of b, padding included, by
+// its lengths alone: to copy the record and verify the copy. If they are out of bounds
+// it returns the first few bytes: they do not decode either, and the error says why.
+func RecordBytes(b []byte) []byte {
+	p, ok := parseRecord(b)
+	if !ok {
+		return b[:min(MinRecordLen, len(b))]
+	}
+	return b[:p.size]
+}
+
+// recordParts says where in a record its parts begin, in bytes. Its checksum ends where its padding begins.
+type recordParts struct{ key, value, body, size int } // body: the end of the value; size: the end of the padding
+
+// parseRecord finds the parts of the record at the start of b. They lie within b and
+// within the limits; nothing is verified. ok is false if they do not.
+func parseRecord(b []byte) (p recordParts, ok bool) {
+	if len(b) < MinRecordLen {
+		return p, false
+	}
+	length := binary.LittleEndian.Uint32(b)
+	if length > MaxRecordLen { // before it is converted: an int may have 32 bits
+		return p, false
+	}
+	keyLen := int(binary.LittleEndian.Uint16(b[4:]))
+	p.key = recordHeaderLen + int(b[7]&FlagExpiry)*expiryLen
+	p.value = p.key + keyLen
+	p.body = int(length) - SumLen
+	p.size = (int(length) + RecordAlign - 1) &^ (RecordAlign - 1)
+	return p, keyLen > 0 && p.value <= p.body && p.body-p.value <= MaxValueLen && p.size <= len(b)
+}
+
+// recordLengthError says why parseRecord failed.
+func recordLengthError(b []byte) error {
+	if len(b) < MinRecordLen {
+		return fmt.Errorf("record: %w: %d bytes left", ErrLength, len(b))
+	}
+	return fmt.Errorf("record: %w: length %d, key length %d, %d bytes left",
+		ErrLength, binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), len(b))
 }
 
 func (r *Record) validate(flags uint8) error {
@@ -164,10 +187,6 @@ func (r *Record) validate(flags uint8) error {
 		return fmt.Errorf("record: %w: %v", ErrField, r.Kind)
 	case flags&^knownFlags != 0:
 		return fmt.Errorf("record: %w: flags %#x", ErrField, flags)
-	case len(r.Key) == 0:
-		return fmt.Errorf("record: %w: empty key", ErrField)
-	case len(r.Value) > MaxValueLen:
-		return fmt.Errorf("record: %w: value of %d bytes", ErrLength, len(r.Value))
 	case r.Kind == KindDelete && (len(r.Value) != 0 || flags != 0):
 		return fmt.Errorf("record: %w: delete with a value or a deadline", ErrField)
 	case flags&FlagExpiry != 0 && r.Expiry <= 0:

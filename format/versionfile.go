@@ -37,14 +37,17 @@ func (v *VersionFile) Encode(b []byte) {
 
 // DecodeVersionFile reads and validates the whole content of version or newVersion.
 func DecodeVersionFile(b []byte) (VersionFile, error) {
-	if len(b) != VersionFileLen {
-		return VersionFile{}, fmt.Errorf("version file: %w: %d bytes, want %d", ErrLength, len(b), VersionFileLen)
-	}
 	if err := checkPrologue(b, versionMagic); err != nil {
 		return VersionFile{}, fmt.Errorf("version file: %w", err)
 	}
+	if len(b) != VersionFileLen {
+		return VersionFile{}, fmt.Errorf("version file: %w: %d bytes, want %d", ErrLength, len(b), VersionFileLen)
+	}
 	if err := checkSum(b, 0, 0); err != nil {
 		return VersionFile{}, fmt.Errorf("version file: %w", err)
+	}
+	if !allZero(b[12:16]) || !allZero(b[72:VersionFileLen-SumLen]) {
+		return VersionFile{}, fmt.Errorf("version file: %w", errReserved)
 	}
 	le := binary.LittleEndian
 	v := VersionFile{
