@@ -1,0 +1,142 @@
+package ckpt
+
+import (
+	"fmt"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// Reader is an open checkpoint. It never changes; any number of goroutines may use it. The
+// memory it takes beside the mapping is its directory's: about 28 bytes for each segment of records.
+type Reader struct {
+	data      []byte // of mapping
+	salt      uint64
+	seed      format.KeySeed
+	buckets   uint64
+	bucketsAt uint64
+	spans     []span   // of the record segments, in order
+	spanAt    []uint32 // for each SegmentSize bytes of the file, the first span that ends beyond their start
+	name      string
+	mapping   *mmapio.Mapping
+	outline   outline // without its segments
+}
+
+// span is a record segment.
+type span struct{ start, end, baseSeq uint64 }
+
+// Open maps the checkpoint in f, which may be closed afterwards, and verifies its
+// header, footer, directory and epochs. A *format.CorruptionError says what is wrong with the
+// bytes; it is format.ErrVersion if a newer release wrote them.
+func Open(f mmapio.File) (*Reader, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	o, err := readOutline(f, size, f.Name())
+	if err != nil {
+		return nil, err
+	}
+	mapping, err := mmapio.Map(f, size)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{
+		data: mapping.Bytes(), salt: o.header.Salt, seed: o.footer.HashSeed, buckets: o.footer.Buckets, bucketsAt: o.footer.BucketsAt,
+		name: f.Name(), mapping: mapping, outline: *o,
+	}
+	r.outline.segments = nil
+	r.indexSpans(o.segments)
+	return r, nil
+}
+
+func (r *Reader) indexSpans(segments []format.Segment) {
+	n := 0
+	for n < len(segments) && segments[n].Kind == format.SegmentRecords {
+		n++
+	}
+	r.spans = make([]span, n)
+	for i := range r.spans {
+		s := &segments[i]
+		r.spans[i] = span{s.Offset, segmentEnd(s), s.BaseSeq}
+		for uint64(len(r.spanAt))*format.SegmentSize < r.spans[i].end {
+			r.spanAt = append(r.spanAt, uint32(i))
+		}
+	}
+}
+
+// Header is the first page.
+func (r *Reader) Header() format.CheckpointHeader { return r.outline.header }
+
+// Footer is the end of the file.
+func (r *Reader) Footer() format.Footer { return r.outline.footer }
+
+// FooterSum is the footer's checksum: the last 8 bytes of the file.
+func (r *Reader) FooterSum() uint64 { return r.outline.footerSum }
+
+// Epochs says with which operation each epoch began, in order. It must not be changed.
+func (r *Reader) Epochs() []format.EpochStart { return r.outline.epochs }
+
+// Mapping is the whole file in memory: to advise about or lock. The bytes in it are as the file has them, not verified.
+func (r *Reader) Mapping() *mmapio.Mapping { return r.mapping }
+
+// Get finds key, with one bucket and one record to read as a rule. It allocates
+// nothing. See the package comment about what the Record points into.
+func (r *Reader) Get(key []byte) (Record, bool, error) {
+	hash := format.KeyHash(r.seed, key)
+	bucket := format.BucketOf(hash, r.buckets)
+	for range min(r.buckets, format.MaxProbe) {
+		at := r.bucketsAt + bucket*format.BucketLen
+		slots := r.data[at:][:format.BucketLen]
+		if err := format.CheckBucket(slots, r.salt, at); err != nil {
+			return Record{}, false, corrupt(r.name, at, err)
+		}
+		for i := range format.BucketSlots {
+			s := format.SlotAt(slots, i)
+			if s == 0 {
+				return Record{}, false, nil
+			}
+			if !s.Matches(hash) {
+				continue
+			}
+			record, _, err := r.record(s.Offset(), r.spanOf(s.Offset()))
+			if err != nil {
+				return Record{}, false, err
+			}
+			if string(record.Key) == string(key) {
+				return record, true, nil
+			}
+		}
+		if bucket++; bucket == r.buckets {
+			bucket = 0
+		}
+	}
+	return Record{}, false, nil
+}
+
+// spanOf returns the index of the span in which offset lies, or that of another one
+// or none if it lies in none.
+func (r *Reader) spanOf(offset uint64) int {
+	part := offset / format.SegmentSize
+	if part >= uint64(len(r.spanAt)) {
+		return -1
+	}
+	i := int(r.spanAt[part])
+	for i < len(r.spans)-1 && offset >= r.spans[i].end {
+		i++
+	}
+	return i
+}
+
+// record verifies the record at offset, in the span with this index, and returns it and its size.
+func (r *Reader) record(offset uint64, i int) (Record, uint64, error) {
+	if uint(i) >= uint(len(r.spans)) || offset < r.spans[i].start || offset >= r.spans[i].end {
+		return Record{}, 0, corrupt(r.name, offset, fmt.Errorf("checkpoint record: %w: not in a segment of records", format.ErrField))
+	}
+	s := &r.spans[i]
+	e, size, err := format.DecodeEntry(r.data[offset:s.end], r.salt, offset)
+	if err != nil {
+		return Record{}, 0, corrupt(r.name, offset, err)
+	}
+	return Record{Seq: s.baseSeq + uint64(e.SeqDelta), Expiry: e.Expiry, Key: e.Key, Value: e.Value}, uint64(size), nil
+}
