@@ -26,6 +26,7 @@ type group struct {
 	bytes    int
 	err      error         // the outcome of all; written before done is closed
 	done     chan struct{} // nil for a group whose only writer commits it itself
+	read     bool          // what the requests point to will not be read any more; under mu of the pipeline
 }
 
 // pipeline puts the requests of any number of writers in order, gathers them
@@ -40,10 +41,11 @@ type group struct {
 // There is no timer. Before it takes a group the flusher lets the writers run whom it has just answered; else
 // it would start again before they return, and groups would be half as large.
 type pipeline struct {
-	commit func(*group) error // called by the holder
-	build  sync.Mutex         // held by commit while it reads what requests point to
+	commit func(*group) error // called by the holder; it calls wasRead
 
 	mu       sync.Mutex
+	allRead  sync.Cond // signalled when a group was read, if somebody waits for that
+	leaving  int       // writers that wait for allRead
 	room     sync.Cond // signalled when queued falls; for writers that wait for room
 	groups   []*group  // gathered, the last one still open
 	queued   int       // bytes in groups
@@ -74,7 +76,7 @@ const (
 
 func newPipeline(limit pipelineLimit, commit func(*group) error) *pipeline {
 	p := &pipeline{commit: commit, limit: limit, wake: make(chan struct{}, 1), finished: make(chan struct{})}
-	p.room.L, p.idle.L = &p.mu, &p.mu
+	p.room.L, p.idle.L, p.allRead.L = &p.mu, &p.mu, &p.mu
 	go p.flush()
 	return p
 }
@@ -147,13 +149,28 @@ func (p *pipeline) abandon(ctx context.Context, g *group, r *request) (bool, err
 	}
 	// The group was taken. What the request points to belongs to the caller
 	// again when this returns, so wait until it has been read.
-	p.build.Lock()
-	defer p.build.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving++
+	for !g.read {
+		p.allRead.Wait()
+	}
+	p.leaving--
 	select {
 	case <-g.done:
 		return false, g.err
 	default:
 		return true, fmt.Errorf("%w: %w", ErrIndeterminate, ctx.Err())
+	}
+}
+
+// wasRead says that what the requests of a group point to will not be read any more. The holder calls it.
+func (p *pipeline) wasRead(g *group) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g.read = true
+	if p.leaving > 0 {
+		p.allRead.Broadcast()
 	}
 }
 
@@ -220,6 +237,7 @@ func (p *pipeline) flush() {
 		for g := p.take(); g != nil; g = p.take() {
 			g.err = p.run(g)
 			close(g.done)
+			p.wasRead(g) // it may have failed before
 		}
 	}
 }

@@ -17,7 +17,10 @@ func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	}
 	out, ok, err = v.appendGet(dst, key)
 	runtime.KeepAlive(v)
-	return out, ok, readError(err)
+	if err != nil { // a fault may have come while the value was being copied
+		return dst, false, readError(err)
+	}
+	return out, ok, nil
 }
 
 func (v *view) appendGet(dst, key []byte) (out []byte, ok bool, err error) {

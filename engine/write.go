@@ -105,8 +105,7 @@ func (db *DB) commit(g *group) error {
 
 // frame builds the frame of a group. Only here what the requests point to is read.
 func (db *DB) frame(g *group) []byte {
-	db.pipeline.build.Lock()
-	defer db.pipeline.build.Unlock()
+	defer db.pipeline.wasRead(g)
 	db.offsets, db.hashes = db.offsets[:0], db.hashes[:0]
 	framer, epoch, seq := db.live.framer, db.epoch.Load(), db.applied.Load()
 	framer.Begin(epoch, seq, db.now())
