@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type checkpointer struct {
 	changed time.Time   // when the first update since the last checkpoint was seen; zero if there was none
 	retry   time.Time   // not before; zero if the last attempt succeeded
 	backoff time.Duration
+
+	baseLen atomic.Int64 // size of the base, in bytes; stored by the goroutine
 
 	mu         sync.Mutex
 	count      uint64        // checkpoints completed
@@ -47,6 +50,7 @@ func newCheckpointer(db *DB) *checkpointer {
 		poked: make(chan struct{}, 1), requests: make(chan chan error), done: make(chan struct{}),
 		generation: db.view.Load().base.Header().Generation,
 	}
+	c.baseLen.Store(int64(db.view.Load().base.Footer().FileLen))
 	if db.updates.Load() > 0 {
 		c.poke() // what was replayed counts
 	}
@@ -120,28 +124,33 @@ func (c *checkpointer) due() bool {
 	if db.opts.DisableBackgroundCheckpoint || db.failed() != nil || time.Now().Before(c.retry) {
 		return false
 	}
-	if c.pending != nil {
+	if c.pending != nil || !c.retry.IsZero() { // the last attempt failed, or could not even begin
 		return true
 	}
-	updates := db.updates.Load()
-	if updates == 0 {
+	if db.updates.Load() == 0 {
 		return false
 	}
 	if c.changed.IsZero() {
 		c.changed = time.Now()
 	}
-	logBytes := max(db.opts.CheckpointLogBytes, int64(db.view.Load().base.Footer().FileLen))
+	return c.reached() || db.opts.CheckpointInterval > 0 && time.Since(c.changed) >= db.opts.CheckpointInterval
+}
+
+// reached reports whether so much was logged that a checkpoint is due. The holder of the pipeline asks after each
+// group, and wakes the goroutine only then: to wake it every time took 14 µs of a commit.
+func (c *checkpointer) reached() bool {
+	db := c.db
+	logBytes := max(db.opts.CheckpointLogBytes, c.baseLen.Load())
 	return db.logged.Load() >= logBytes ||
 		db.written.Load() >= fileBytesFactor*logBytes ||
-		db.opts.CheckpointUpdates > 0 && updates >= db.opts.CheckpointUpdates ||
-		db.opts.CheckpointInterval > 0 && time.Since(c.changed) >= db.opts.CheckpointInterval
+		db.opts.CheckpointUpdates > 0 && db.updates.Load() >= db.opts.CheckpointUpdates
 }
 
 // schedule sets the timer to when a checkpoint may become due by time alone.
 func (c *checkpointer) schedule(timer *time.Timer) {
 	var at time.Time
 	switch {
-	case c.db.opts.DisableBackgroundCheckpoint:
+	case c.db.opts.DisableBackgroundCheckpoint, c.db.failed() != nil: // then none becomes due
 	case !c.retry.IsZero():
 		at = c.retry
 	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
@@ -180,6 +189,7 @@ func (c *checkpointer) finish() error {
 	if err := c.complete(c.pending); err != nil {
 		return c.failed(err)
 	}
+	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
 	c.succeeded(c.pending.generation, time.Since(started))
 	c.pending = nil
 	return nil

@@ -78,7 +78,10 @@ func recordCrashRun(t *testing.T, sync engine.SyncMode, seed uint64) *crashRun {
 	r.write(20)
 	r.killInsideAWrite()
 	r.open()
-	r.write(20)
+	r.write(10)
+	r.killInsideASwitch()
+	r.open()
+	r.write(10)
 	r.checkpoint()
 	r.write(30)
 	r.checkpoint()
@@ -189,13 +192,20 @@ func (r *crashRun) batch(n int) {
 
 // killInsideAWrite ends the process while a frame has reached the page cache and not the disk.
 func (r *crashRun) killInsideAWrite() {
-	r.rec.KillAtNextWrite(func(op mmapiotest.Op) bool { return strings.HasPrefix(op.Name, "logfile.") })
+	r.rec.KillAtNextWrite(func(op mmapiotest.Op) bool { return strings.HasSuffix(op.Site.Func, "(*liveLog).write") })
 	op := r.operation()
 	r.history = append(r.history, op)
 	r.rec.Mark(issuedMark{uint64(len(r.history))})
 	_, err := r.perform(op)
 	require.ErrorIs(r.t, err, engine.ErrIndeterminate)
 	require.ErrorIs(r.t, r.db.Close(), engine.ErrPoisoned)
+}
+
+// killInsideASwitch ends the process while newVersion has reached the page cache and not the disk.
+func (r *crashRun) killInsideASwitch() {
+	r.rec.KillAtNextWrite(func(op mmapiotest.Op) bool { return op.Name == format.NewVersionName })
+	require.ErrorIs(r.t, r.db.Checkpoint(ctx), mmapiotest.ErrKilled)
+	require.Error(r.t, r.db.Close())
 }
 
 // requireVariety makes sure that the run had what it is meant to have.

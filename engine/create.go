@@ -62,8 +62,8 @@ func (db *DB) mayCreate(c *contents) error {
 	}
 	// A creation ends before the first frame is written.
 	l, err := db.openLog(1)
-	if errors.Is(err, ErrCorrupt) {
-		return nil
+	if errors.Is(err, ErrCorrupt) { // it got its name when its header was durable: it was whole once
+		return missing
 	}
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@
 //
 // The pipeline switches to a new log and an empty delta between two groups; everybody goes on. A
 // background goroutine merges the base and the frozen delta into checkpoint.N, verifies
-// it from the disk, and makes it the new base (checkpoint.go, switch.go).
+// it from the disk, and makes it the new base (checkpoint.go, pointer.go).
 //
 // # Opening
 //

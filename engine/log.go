@@ -106,9 +106,17 @@ func (db *DB) baptise(l *liveLog, prepared string, start *logStart) error {
 			return err
 		}
 	}
-	l.start, err = start.delta.attach(l.plain, &l.id)
+	l.start, err = start.delta.attach(renamedFile{l.plain, l.name}, &l.id)
 	return err
 }
+
+// renamedFile is a file under the name that it has now: what is said of its mapping must name that.
+type renamedFile struct {
+	mmapio.File
+	name string
+}
+
+func (f renamedFile) Name() string { return f.name }
 
 // rotate ends the live log, if there is one, and makes the next one live, mapped into d and large enough for a
 // frame with this payload. It is called by the holder of the pipeline. An

@@ -59,7 +59,7 @@ func (db *DB) load() (spare bool, err error) {
 	if c, err = readContents(db.dir); err != nil { // what another process did before it released the lock
 		return false, err
 	}
-	pointer, err := db.readPointer(c)
+	pointer, rebuilt, err := db.readPointer(c)
 	if err != nil {
 		return false, err
 	}
@@ -69,6 +69,11 @@ func (db *DB) load() (spare bool, err error) {
 	db.uuid = pointer.UUID
 	if err := db.recover(c, pointer); err != nil {
 		return false, err
+	}
+	if rebuilt {
+		if err := publish(db.dir, pointer); err != nil {
+			return false, err
+		}
 	}
 	return db.clean(c, pointer)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,14 +45,16 @@ type pipeline struct {
 	commit func(*group) error // called by the holder; it calls wasRead
 
 	mu       sync.Mutex
-	allRead  sync.Cond // signalled when a group was read, if somebody waits for that
-	leaving  int       // writers that wait for allRead
-	room     sync.Cond // signalled when queued falls; for writers that wait for room
-	groups   []*group  // gathered, the last one still open
-	queued   int       // bytes in groups
-	held     bool      // somebody holds the pipeline
-	stopped  error     // why nothing is taken in any more; nil while it runs
-	idle     sync.Cond // signalled when the pipeline is given back
+	allRead  sync.Cond    // signalled when a group was read, if somebody waits for that
+	leaving  int          // writers that wait for allRead
+	room     sync.Cond    // signalled when queued falls; for writers that wait for room
+	groups   []*group     // gathered, the last one still open
+	queued   int          // bytes in groups
+	held     bool         // somebody holds the pipeline
+	stopped  error        // why nothing is taken in any more; nil while it runs
+	idle     sync.Cond    // signalled when the pipeline is given back
+	expect   int          // requests in the last group that was taken: what to make room for in the next
+	waiting  atomic.Int64 // operations in the first group; stored under mu, so that gather needs none
 	wake     chan struct{}
 	finished chan struct{} // closed when the flusher has ended
 
@@ -98,10 +101,15 @@ func (p *pipeline) submit(ctx context.Context, r *request) (abandoned bool, err 
 	g := p.enqueue(r)
 	p.mu.Unlock()
 
+	ended := ctx.Done()
+	if ended == nil { // a receive costs less than half of a select
+		<-g.done
+		return false, g.err
+	}
 	select {
 	case <-g.done:
 		return false, g.err
-	case <-ctx.Done():
+	case <-ended:
 		return p.abandon(ctx, g, r)
 	}
 }
@@ -132,14 +140,24 @@ func (p *pipeline) enqueue(r *request) *group {
 		g = p.groups[n-1]
 	}
 	if g == nil || r.task != nil || g.requests[0].task != nil || g.bytes+r.bytes > p.limit.group {
-		g = &group{done: make(chan struct{})}
+		g = &group{done: make(chan struct{}), requests: make([]*request, 0, p.expect)}
 		p.groups = append(p.groups, g)
 	}
 	g.requests = append(g.requests, r)
 	g.ops += len(r.ops)
 	g.bytes += r.bytes
 	p.queued += r.bytes
+	p.noteFirst()
 	return g
+}
+
+// noteFirst keeps up waiting. The caller holds mu.
+func (p *pipeline) noteFirst() {
+	ops := 0
+	if len(p.groups) > 0 {
+		ops = p.groups[0].ops
+	}
+	p.waiting.Store(int64(ops))
 }
 
 // abandon is the end of a request whose context ended first.
@@ -194,6 +212,7 @@ func (p *pipeline) withdraw(g *group, r *request) bool {
 		if len(g.requests) == 0 {
 			p.groups = append(p.groups[:i], p.groups[i+1:]...)
 		}
+		p.noteFirst()
 		p.room.Broadcast()
 		return true
 	}
@@ -254,6 +273,8 @@ func (p *pipeline) take() *group {
 	g := p.groups[0]
 	p.groups = p.groups[1:]
 	p.queued -= g.bytes
+	p.expect = len(g.requests)
+	p.noteFirst()
 	p.room.Broadcast()
 	return g
 }
@@ -261,7 +282,7 @@ func (p *pipeline) take() *group {
 // gather yields to the writers until as many operations have come as the last group had, or no more come.
 func (p *pipeline) gather() {
 	var started time.Time
-	ops := p.gathered()
+	ops := int(p.waiting.Load())
 	for fruitless := 0; ops < p.lastOps && fruitless < gatherYields; {
 		if started.IsZero() {
 			started = time.Now()
@@ -270,22 +291,12 @@ func (p *pipeline) gather() {
 		}
 		runtime.Gosched()
 		before := ops
-		if ops = p.gathered(); ops > before {
+		if ops = int(p.waiting.Load()); ops > before {
 			fruitless = 0
 		} else {
 			fruitless++
 		}
 	}
-}
-
-// gathered is the number of operations in the first group.
-func (p *pipeline) gathered() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.groups) == 0 {
-		return 0
-	}
-	return p.groups[0].ops
 }
 
 // between runs task while no group is being committed, after all requests that were submitted before it.

@@ -36,32 +36,33 @@ func publish(dir mmapio.Dir, v *format.VersionFile) error {
 }
 
 // readPointer returns what version says, nil if there is none. A complete newVersion is a switch, or a creation, that a crash ended just
-// before its commit: it is completed, for all that it points to is durable. A damaged version is rebuilt.
-func (db *DB) readPointer(c *contents) (*format.VersionFile, error) {
+// before its commit: it is completed, for all that it points to is durable. A damaged version is rebuilt; the
+// caller publishes what was rebuilt once that has led to a state.
+func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, rebuilt bool, err error) {
 	current, err := readVersionFile(db.dir, format.VersionName)
 	if failed := ignoreMissing(err); failed != nil && !errors.Is(failed, ErrCorrupt) {
-		return nil, failed
+		return nil, false, failed
 	}
 	next, nextErr := readVersionFile(db.dir, format.NewVersionName)
 	if failed := ignoreMissing(nextErr); failed != nil && !errors.Is(failed, ErrCorrupt) {
-		return nil, failed
+		return nil, false, failed
 	}
 	switch {
 	case next != nil && (current == nil || next.UUID == current.UUID && next.Generation > current.Generation):
-		return next, db.dir.Rename(format.NewVersionName, format.VersionName)
+		return next, false, publish(db.dir, next) // written anew: what is read here may be in the page cache alone
 	case current != nil:
-		return current, nil
+		return current, false, nil
 	case !c.version:
-		return nil, nil
+		return nil, false, nil
 	case errors.Is(err, format.ErrVersion):
-		return nil, err
+		return nil, false, err
 	}
-	rebuilt, rebuildErr := db.rebuildPointer(c)
+	pointer, rebuildErr := db.rebuildPointer(c)
 	if rebuildErr != nil {
-		return nil, errors.Join(err, rebuildErr)
+		return nil, false, errors.Join(err, rebuildErr)
 	}
-	db.repaired(fmt.Sprintf("%v; rebuilt from %s", err, format.CheckpointName(rebuilt.Generation)))
-	return rebuilt, publish(db.dir, rebuilt)
+	db.repaired(fmt.Sprintf("%v; rebuilt from %s", err, format.CheckpointName(pointer.Generation)))
+	return pointer, true, nil
 }
 
 // readVersionFile reads version or newVersion. A bad one is ErrCorrupt.

@@ -58,6 +58,9 @@ func (v *view) view(key []byte, read func(value []byte) error) (ok bool, err err
 // readError gives the place of a fault in mapped bytes as the place of a corruption: for a
 // reader it is no different whether bytes are wrong or cannot be read.
 func readError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var fault *mmapio.FaultError
 	if !errors.As(err, &fault) {
 		return err

@@ -90,16 +90,18 @@ func (db *DB) commit(g *group) error {
 	}
 	at := db.live.framer.Offset()
 	db.live.framer.Advance()
+	db.applied.Store(db.live.framer.Position().Seq) // before readers see it: see Version
 	if err := db.enter(frame, at); err != nil {
 		return db.fail(err)
 	}
-	db.applied.Store(db.live.framer.Position().Seq)
 	db.operations.Add(uint64(g.ops))
-	db.updates.Add(uint64(g.ops))
+	first := db.updates.Add(uint64(g.ops)) == uint64(g.ops) // since the last checkpoint
 	db.groups.Add(1)
 	db.logged.Add(int64(g.bytes))
 	db.written.Add(int64(len(frame)))
-	db.checkpointer.poke()
+	if first || db.checkpointer.reached() {
+		db.checkpointer.poke()
+	}
 	return nil
 }
 
@@ -126,6 +128,7 @@ func (db *DB) frame(g *group) []byte {
 func (db *DB) enter(frame []byte, offset int64) error {
 	v := db.view.Load()
 	base := db.live.start + offset
+	v.delta.warm(db.hashes)
 	for i, at := range db.offsets {
 		key, kind := format.RecordKey(frame[at:])
 		if err := db.enterOne(v, db.hashes[i], key, kind, (base+at)/placeUnit); err != nil {
