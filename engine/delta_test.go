@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"fmt"
+	"hash/maphash"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/logrecord"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// logFile writes a log of one frame with these operations, and returns it and where its records are.
+func logFile(t *testing.T, dir mmapio.Dir, generation uint64, ops []op) (f mmapio.File, id format.LogIdentity, at []int64) {
+	t.Helper()
+	id = format.LogIdentity{Align: 512, Generation: generation, Salt: 1000 + generation, Size: 64 << 10}
+	framer := logrecord.NewFramer(id.Salt, 512, format.LogHeaderSize, format.Position{Epoch: 1})
+	framer.Begin(1, 0, 1)
+	for _, o := range ops {
+		at = append(at, framer.Offset()+int64(framer.Add(&format.Record{Kind: o.kind, Key: o.key, Value: o.value})))
+	}
+	data := make([]byte, id.Size)
+	copy(data[framer.Offset():], framer.End())
+	require.NoError(t, os.WriteFile(filepath.Join(dir.Path(), format.LogName(generation)), data, 0o600))
+	f, err := dir.Open(format.LogName(generation), mmapio.Write)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f, id, at
+}
+
+// Keys whose hashes are one are told apart by themselves, over logs, and the last record of each counts.
+func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
+	dir, err := mmapio.OpenDir(t.TempDir(), false)
+	require.NoError(t, err)
+	d, err := newDelta(maphash.MakeSeed(), 0)
+	require.NoError(t, err)
+	const hash, keys = 0x123456789ABCDEF0, 100
+	want := map[string]string{}
+	for generation := uint64(1); generation <= 3; generation++ {
+		var ops []op
+		for i := range keys {
+			o := op{format.KindSet, fmt.Appendf(nil, "key-%d", i), fmt.Appendf(nil, "%d-%d", generation, i)}
+			if (i+int(generation))%7 == 0 {
+				o.kind, o.value = format.KindDelete, nil
+			}
+			ops = append(ops, o)
+		}
+		f, id, at := logFile(t, dir, generation, ops)
+		start, err := d.attach(f, &id)
+		require.NoError(t, err)
+		for i, o := range ops {
+			before, err := d.put(hash, o.key, (start+at[i])/placeUnit)
+			require.NoError(t, err)
+			switch was, known := want[string(o.key)]; {
+			case !known:
+				require.Zero(t, before)
+			case was == "":
+				require.Equal(t, format.KindDelete, before)
+			default:
+				require.Equal(t, format.KindSet, before)
+			}
+			want[string(o.key)] = string(o.value)
+		}
+		for k, v := range want {
+			rec, ok, err := d.get(hash, []byte(k))
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, v, string(rec.Value))
+			require.Equal(t, v == "", rec.Kind == format.KindDelete)
+		}
+		_, ok, err := d.get(hash, []byte("another"))
+		require.NoError(t, err)
+		require.False(t, ok)
+	}
+	assert.EqualValues(t, keys, d.table.entries.Load(), "a slot for each key")
+}
+
+// A damaged record is met by whoever asks for its key, not taken for another, and not replaced unnoticed.
+func TestDeltaMeetsDamage(t *testing.T) {
+	dir, err := mmapio.OpenDir(t.TempDir(), false)
+	require.NoError(t, err)
+	d, err := newDelta(maphash.MakeSeed(), 0)
+	require.NoError(t, err)
+	ops := []op{{format.KindSet, []byte("bad"), []byte("bad")}, {format.KindSet, []byte("good"), []byte("good")}}
+	f, id, at := logFile(t, dir, 1, ops)
+	start, err := d.attach(f, &id)
+	require.NoError(t, err)
+	for i, o := range ops {
+		_, err := d.put(d.hash(o.key), o.key, (start+at[i])/placeUnit)
+		require.NoError(t, err)
+	}
+	_, err = f.WriteAt([]byte{0xFF}, at[0]+8)
+	require.NoError(t, err)
+	_, ok, err := d.get(d.hash([]byte("bad")), []byte("bad"))
+	require.False(t, ok)
+	var c *format.CorruptionError
+	require.ErrorAs(t, err, &c)
+	require.Equal(t, format.LogName(1), c.File)
+	require.Equal(t, at[0], c.Offset)
+	require.ErrorIs(t, err, format.ErrChecksum)
+	rec, ok, err := d.get(d.hash([]byte("good")), []byte("good"))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "good", string(rec.Value))
+
+	// Beyond the end of the file nothing can be read at all.
+	require.NoError(t, os.Truncate(filepath.Join(dir.Path(), format.LogName(1)), 0))
+	_, same := d.sameKey((start+at[1])/placeUnit, []byte("good"))
+	require.False(t, same)
+	d.warm([]uint64{d.hash([]byte("bad")), d.hash([]byte("good"))}) // only a hint: it must not fail
+}
