@@ -201,6 +201,7 @@ func (c *checkpointer) failed(err error) error {
 	}
 	c.backoff = min(max(retryMin, 2*c.backoff), retryMax)
 	c.retry = time.Now().Add(c.backoff)
+	_ = c.db.meet(err)
 	c.db.logger.Warn("checkpoint failed, it will be tried again", "error", err, "in", c.backoff)
 	c.mu.Lock()
 	defer c.mu.Unlock()

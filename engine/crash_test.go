@@ -19,16 +19,37 @@ import (
 // TestCrashImages records a run, takes apart what it asked of the disk, and opens what a power cut could have left behind: at every
 // call and inside every write, in sixteen ways. Each image must be the model at exactly one
 // point between the last operation acknowledged and the last one issued.
+//
+// The default sync mode is taken apart at every cut. The other differs in how a group becomes durable, and by default is
+// cut at every fifth place only. SMALLDB_TEST_LONG takes all cuts of both, of twenty runs.
 func TestCrashImages(t *testing.T) {
+	seeds := uint64(1)
+	if long {
+		seeds = 20
+	}
 	for _, mode := range crashModes {
 		t.Run(mode.name, func(t *testing.T) {
 			t.Parallel()
-			run := recordCrashRun(t, mode.sync, 1)
-			total := run.checkAll(t, run.trace)
-			t.Logf("seed %d: %d calls, %d cuts, %d images, %d of them different, no violation",
-				run.seed, len(run.trace), len(run.trace.Cuts()), total, len(run.judged.results))
+			for seed := uint64(1); seed <= seeds; seed++ {
+				run := recordCrashRun(t, mode.sync, seed)
+				cuts := run.trace.Cuts()
+				if !long {
+					cuts = everyNth(cuts, mode.stride)
+				}
+				run.checkAll(t, run.trace, cuts)
+				t.Logf("seed %d: %d calls, %d cuts, %d images, %d of them different", seed, len(run.trace), len(cuts),
+					len(cuts)*len(mmapiotest.Modes()), len(run.judged.results))
+			}
 		})
 	}
+}
+
+func everyNth(cuts []mmapiotest.Cut, n int) []mmapiotest.Cut {
+	var some []mmapiotest.Cut
+	for i := 0; i < len(cuts); i += n {
+		some = append(some, cuts[i])
+	}
+	return some
 }
 
 // TestEverySyncIsNeeded takes out one sync after the other, and expects the same images to show it.
@@ -52,9 +73,10 @@ func TestEverySyncIsNeeded(t *testing.T) {
 }
 
 var crashModes = []struct {
-	name string
-	sync engine.SyncMode
-}{{"sync=dsync", engine.SyncDsync}, {"sync=data", engine.SyncData}}
+	name   string
+	sync   engine.SyncMode
+	stride int // of the cuts that are taken by default
+}{{"sync=dsync", engine.SyncDsync, 1}, {"sync=data", engine.SyncData, 5}}
 
 // bounds are what the oracle demands of an image.
 type bounds struct {
@@ -89,9 +111,8 @@ func (o outcome) violates(b bounds) string {
 	return ""
 }
 
-// checkAll opens every image of a trace and returns how many there were.
-func (r *crashRun) checkAll(t *testing.T, trace mmapiotest.Trace) (total int) {
-	cuts := trace.Cuts()
+// checkAll opens every image of these cuts of a trace.
+func (r *crashRun) checkAll(t *testing.T, trace mmapiotest.Trace, cuts []mmapiotest.Cut) {
 	var wg sync.WaitGroup
 	workers := runtime.GOMAXPROCS(0)
 	for w := range workers {
@@ -110,7 +131,6 @@ func (r *crashRun) checkAll(t *testing.T, trace mmapiotest.Trace) (total int) {
 		}()
 	}
 	wg.Wait()
-	return len(cuts) * len(mmapiotest.Modes())
 }
 
 // firstViolation returns the first image of a trace that violates the oracle, in words; "" if none does.

@@ -44,6 +44,7 @@ type DB struct {
 	written    atomic.Int64  // bytes of frames since the last checkpoint began
 	updates    atomic.Uint64 // operations since the last checkpoint began
 	failure    atomic.Pointer[error]
+	damage     atomic.Pointer[error] // the first that was met
 
 	checkpointer *checkpointer
 
@@ -70,6 +71,7 @@ func (db *DB) Stats() Stats {
 		Groups:     db.groups.Load(),
 		LogBytes:   uint64(db.logged.Load()),
 		Failure:    db.failed(),
+		Damage:     db.damaged(),
 		Recovery:   db.recovery,
 	}
 	db.checkpointer.report(&s)
@@ -90,6 +92,22 @@ func (db *DB) fail(cause error) error {
 func (db *DB) failed() error {
 	if cause := db.failure.Load(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrPoisoned, *cause)
+	}
+	return nil
+}
+
+// meet notes the first damage and returns err.
+func (db *DB) meet(err error) error {
+	if errors.Is(err, ErrCorrupt) && db.damage.CompareAndSwap(nil, &err) {
+		db.logger.Error("damaged data", "error", err)
+	}
+	return err
+}
+
+// damaged returns what meet was called with first.
+func (db *DB) damaged() error {
+	if err := db.damage.Load(); err != nil {
+		return *err
 	}
 	return nil
 }

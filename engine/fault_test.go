@@ -70,6 +70,7 @@ func TestFilesCutUnderReaders(t *testing.T) {
 			}
 			wg.Wait()
 			require.Greater(t, failed, keys)
+			require.ErrorIs(t, db.Stats().Damage, engine.ErrCorrupt)
 			_, err = db.Set(ctx, []byte("after"), nil)
 			if victim == "checkpoint." {
 				require.NoError(t, err, "the log is well")

@@ -18,7 +18,7 @@ func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	out, ok, err = v.appendGet(dst, key)
 	runtime.KeepAlive(v)
 	if err != nil { // a fault may have come while the value was being copied
-		return dst, false, readError(err)
+		return dst, false, db.meet(readError(err))
 	}
 	return out, ok, nil
 }
@@ -43,7 +43,10 @@ func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err erro
 	}
 	ok, err = v.view(key, read)
 	runtime.KeepAlive(v)
-	return ok, readError(err)
+	if err != nil {
+		return ok, db.meet(readError(err))
+	}
+	return ok, nil
 }
 
 func (v *view) view(key []byte, read func(value []byte) error) (ok bool, err error) {
@@ -65,5 +68,5 @@ func readError(err error) error {
 	if !errors.As(err, &fault) {
 		return err
 	}
-	return &format.CorruptionError{File: fault.File, Offset: fault.Offset, Err: fault}
+	return &format.CorruptionError{File: fault.File, Offset: fault.Offset, Err: mmapio.ErrFault}
 }

@@ -18,6 +18,9 @@ type Stats struct {
 
 	// Failure is why nothing is acknowledged any more (see ErrPoisoned); nil while all is well.
 	Failure error
+	// Damage is the first damage that a read or a checkpoint has met: an ErrCorrupt that names the place; nil while all is well. What
+	// is not damaged is served as ever.
+	Damage error
 
 	Recovery Recovery // what Open found and did
 }
