@@ -18,7 +18,8 @@ type pending struct {
 	generation uint64 // of the checkpoint, and of the first log after it
 	position   format.Position
 	epochs     []format.EpochStart
-	keys       uint64 // how many there are, if no file is damaged
+	keys       uint64       // how many there are, if no file is damaged
+	built      *ckpt.Reader // its checkpoint, durable under its name; version may name it already, so it is never made again
 }
 
 // deltaLogs are the generations of the logs that are mapped in a delta.
@@ -29,7 +30,7 @@ type deltaLogs struct {
 
 // freeze switches to a new log and an empty delta between two groups. The delta until then is frozen.
 func (db *DB) freeze() (p *pending, err error) {
-	d, err := newDelta(db.seed, db.view.Load().base.Footer().FileLen)
+	d, err := newDelta(db.seed, db.view.Load().base.Footer().FileLen, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +60,15 @@ func (db *DB) freeze() (p *pending, err error) {
 func (c *checkpointer) complete(p *pending) error {
 	db := c.db
 	v := db.view.Load()
-	source := &merge{base: v.base, frozen: v.frozen, keys: p.keys, interrupted: c.interrupted}
-	next, err := db.writeCheckpoint(p.generation, p.position, source, p.epochs)
-	if err != nil {
-		return fmt.Errorf("%s: %w", format.CheckpointName(p.generation), err)
+	if p.built == nil {
+		source := &merge{base: v.base, frozen: v.frozen, keys: p.keys, interrupted: c.interrupted}
+		built, err := db.writeCheckpoint(p.generation, p.position, source, p.epochs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", format.CheckpointName(p.generation), err)
+		}
+		p.built = built
 	}
+	next := p.built
 	if err := c.interrupted(); err != nil {
 		return err
 	}
@@ -75,7 +80,7 @@ func (c *checkpointer) complete(p *pending) error {
 	db.view.Store(&view{base: next, delta: db.view.Load().delta})
 	logs := *v.frozen.logs.Load()
 	c.deltas = append(c.deltas, deltaLogs{logs[0].generation, logs[len(logs)-1].generation, v.frozen.gone})
-	v, source = nil, nil
+	v = nil
 	c.retire(version.Previous)
 	runtime.GC() // the heap is small, and what the old view mapped goes now
 	return nil
@@ -161,6 +166,9 @@ func (c *checkpointer) retire(kept uint64) {
 
 // recycle makes a log the spare if it is mapped nowhere: to write to it would change what a reader sees.
 func (c *checkpointer) recycle(generation uint64) bool {
+	if generation <= c.inherited { // a reader of an earlier DB of this process may still map it
+		return false
+	}
 	for _, d := range c.deltas {
 		if generation >= d.first && generation <= d.last {
 			return false

@@ -18,11 +18,12 @@ type checkpointer struct {
 	done     chan struct{}   // closed when the goroutine has ended
 
 	// These belong to the goroutine.
-	pending *pending    // frozen and not yet in a checkpoint; nil if there is none
-	deltas  []deltaLogs // deltas that were replaced and may still be mapped
-	changed time.Time   // when the first update since the last checkpoint was seen; zero if there was none
-	retry   time.Time   // not before; zero if the last attempt succeeded
-	backoff time.Duration
+	pending   *pending    // frozen and not yet in a checkpoint; nil if there is none
+	inherited uint64      // newest generation that was there at open; constant
+	deltas    []deltaLogs // deltas that were replaced and may still be mapped
+	changed   time.Time   // when the first update since the last checkpoint was seen; zero if there was none
+	retry     time.Time   // not before; zero if the last attempt succeeded
+	backoff   time.Duration
 
 	baseLen atomic.Int64 // size of the base, in bytes; stored by the goroutine
 
@@ -48,7 +49,7 @@ func newCheckpointer(db *DB) *checkpointer {
 	c := &checkpointer{
 		db: db, ctx: ctx, cancel: cancel,
 		poked: make(chan struct{}, 1), requests: make(chan chan error), done: make(chan struct{}),
-		generation: db.view.Load().base.Header().Generation,
+		inherited: db.tail.Generation, generation: db.view.Load().base.Header().Generation,
 	}
 	c.baseLen.Store(int64(db.view.Load().base.Footer().FileLen))
 	if db.updates.Load() > 0 {

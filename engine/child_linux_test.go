@@ -224,8 +224,10 @@ func childFullAtOpen(dir string) error {
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(copied.Dir, format.SpareName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, name := range []string{format.SpareName, format.SpareName + format.TempSuffix} { // else there is a little room after all
+		if err := os.Remove(filepath.Join(copied.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	ballast := filepath.Join(dir, "ballast")
 	f, err := os.Create(ballast)

@@ -32,7 +32,7 @@ func (db *DB) create(c *contents) error {
 	if err != nil {
 		return err
 	}
-	d, err := newDelta(db.seed, 0)
+	d, err := newDelta(db.seed, 0, 0)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"hash/maphash"
+	"maps"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -21,8 +22,9 @@ type delta struct {
 	seed   maphash.Seed
 	table  *table
 	memory *mmapio.Mapping
-	gone   *atomic.Bool                // set when memory is unmapped
-	logs   atomic.Pointer[[]mappedLog] // in order; a longer list replaces it when a log is added
+	gone   *atomic.Bool                    // set when memory is unmapped
+	failed atomic.Pointer[map[int64]error] // places that the writer could not read once: they are damaged from then on
+	logs   atomic.Pointer[[]mappedLog]     // in order; a longer list replaces it when a log is added
 }
 
 // mappedLog is a log within the memory of a delta, from start to end of it, in bytes.
@@ -49,13 +51,13 @@ const (
 )
 
 // newDelta returns an empty delta for the logs after a base of this size in bytes.
-func newDelta(seed maphash.Seed, baseLen uint64) (*delta, error) {
+func newDelta(seed maphash.Seed, baseLen uint64, logs int64) (*delta, error) {
 	gone := new(atomic.Bool)
 	span := int64(minDeltaSpan)
-	for span < maxDeltaSpan && uint64(span) < deltaSpanFactor*baseLen {
+	for span < maxDeltaSpan && (uint64(span) < deltaSpanFactor*baseLen || span/2 < logs) {
 		span *= 2
 	}
-	memory, err := mmapio.Reserve(span, leastDeltaSpan, func() { gone.Store(true) })
+	memory, err := mmapio.Reserve(span, max(leastDeltaSpan, logs+logStride+smallLogBytes), func() { gone.Store(true) })
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +92,9 @@ func (d *delta) logAt(at int64) *mappedLog {
 
 // record reads and verifies the record at a place. Its slices point into the mapping.
 func (d *delta) record(place int64) (format.Record, error) {
+	if err := d.known(place); err != nil {
+		return format.Record{}, err
+	}
 	at := place * placeUnit
 	log := d.logAt(at)
 	rec, _, err := format.DecodeRecord(d.memory.Bytes()[at:log.end], log.salt, uint64(at-log.start))
@@ -109,6 +114,9 @@ func (d *delta) key(place int64) []byte {
 // copy copies the record at a place to buf, which grows as needed and is returned, and verifies the copy. The
 // record's slices point into buf.
 func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
+	if err := d.known(place); err != nil {
+		return format.Record{}, buf, err
+	}
 	at := place * placeUnit
 	log := d.logAt(at)
 	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
@@ -136,7 +144,10 @@ func (d *delta) get(hash uint64, key []byte) (rec format.Record, ok bool, err er
 // none. The holder of the pipeline only.
 func (d *delta) put(hash uint64, key []byte, place int64) (before format.Kind, err error) {
 	slot := d.table.segment(hash).find(hash, func(other int64) (same bool) {
-		before, same = d.sameKey(other, key)
+		var err error
+		if before, same, err = d.sameKey(other, key); err != nil {
+			d.condemn(other, err)
+		}
 		return same
 	})
 	if slot != nil {
@@ -148,12 +159,29 @@ func (d *delta) put(hash uint64, key []byte, place int64) (before format.Kind, e
 
 // sameKey reports whether the record at a place is one of key, and its kind. A record that cannot be read
 // counts as another key's: it keeps its slot, so that whoever asks for its key meets the damage.
-func (d *delta) sameKey(place int64, key []byte) (kind format.Kind, same bool) {
-	var err error
+func (d *delta) sameKey(place int64, key []byte) (kind format.Kind, same bool, err error) {
 	defer func() { same = same && err == nil }()
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	rec, err := d.record(place)
-	return rec.Kind, err == nil && bytes.Equal(rec.Key, key)
+	return rec.Kind, err == nil && bytes.Equal(rec.Key, key), err
+}
+
+// condemn makes a place that could not be read fail for good: a newer record of its key may lie behind it now.
+func (d *delta) condemn(place int64, err error) {
+	failed := map[int64]error{}
+	if old := d.failed.Load(); old != nil {
+		maps.Copy(failed, *old)
+	}
+	failed[place] = readError(err)
+	d.failed.Store(&failed)
+}
+
+// known is what condemn was told of a place.
+func (d *delta) known(place int64) error {
+	if failed := d.failed.Load(); failed != nil {
+		return (*failed)[place]
+	}
+	return nil
 }
 
 // warm reads the slots of some keys, and then the records they may name, in two loops without a dependency

@@ -37,7 +37,7 @@ func logFile(t *testing.T, dir mmapio.Dir, generation uint64, ops []op) (f mmapi
 func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 	dir, err := mmapio.OpenDir(t.TempDir(), false)
 	require.NoError(t, err)
-	d, err := newDelta(maphash.MakeSeed(), 0)
+	d, err := newDelta(maphash.MakeSeed(), 0, 0)
 	require.NoError(t, err)
 	const hash, keys = 0x123456789ABCDEF0, 100
 	want := map[string]string{}
@@ -84,7 +84,7 @@ func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 func TestDeltaMeetsDamage(t *testing.T) {
 	dir, err := mmapio.OpenDir(t.TempDir(), false)
 	require.NoError(t, err)
-	d, err := newDelta(maphash.MakeSeed(), 0)
+	d, err := newDelta(maphash.MakeSeed(), 0, 0)
 	require.NoError(t, err)
 	ops := []op{{format.KindSet, []byte("bad"), []byte("bad")}, {format.KindSet, []byte("good"), []byte("good")}}
 	f, id, at := logFile(t, dir, 1, ops)
@@ -110,7 +110,7 @@ func TestDeltaMeetsDamage(t *testing.T) {
 
 	// Beyond the end of the file nothing can be read at all.
 	require.NoError(t, os.Truncate(filepath.Join(dir.Path(), format.LogName(1)), 0))
-	_, same := d.sameKey((start+at[1])/placeUnit, []byte("good"))
+	_, same, _ := d.sameKey((start+at[1])/placeUnit, []byte("good"))
 	require.False(t, same)
 	d.warm([]uint64{d.hash([]byte("bad")), d.hash([]byte("good"))}) // only a hint: it must not fail
 }

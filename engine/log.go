@@ -127,6 +127,11 @@ func (db *DB) rotate(d *delta, payload int) error {
 		return diskError(fmt.Errorf("prepare the next log: %w", err))
 	}
 	old := db.live
+	if old != nil && old.sync == SyncNone { // a later log may be written durably, and would be worth nothing without this one
+		if err := old.plain.Sync(); err != nil {
+			return db.fail(fmt.Errorf("sync %s: %w", old.name, err))
+		}
+	}
 	start := &logStart{generation: db.tail.Generation + 1, previous: db.tail, delta: d}
 	if old != nil {
 		db.mustRotate = true
@@ -171,5 +176,9 @@ func (db *DB) seal() error {
 		return l.close()
 	}
 	trailer := l.framer.Trailer(format.Trailer{Generation: l.id.Generation + 1})
-	return errors.Join(l.write(trailer), l.close())
+	err := l.write(trailer)
+	if l.sync == SyncNone {
+		err = errors.Join(err, l.plain.Sync())
+	}
+	return errors.Join(err, l.close())
 }

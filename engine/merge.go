@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"runtime"
 	"slices"
 
@@ -20,7 +21,7 @@ type merge struct {
 	keys        uint64       // how many keys to expect
 	interrupted func() error // says why to give up; asked now and then
 
-	recordBuf, entryBuf []byte // copies of the records that the two stand on
+	recordBuf, entryBuf, last []byte // copies of the records that the two stand on
 }
 
 // stop is interrupted; nil for an empty source.
@@ -45,6 +46,10 @@ func (m *merge) run(b *ckpt.Builder) (err error) {
 	}
 	cursor := m.base.Cursor()
 	old, more, err := cursor.Next()
+	var new format.Record // changed[0], copied and verified; its key decides
+	if err == nil {
+		new, err = m.next(changed, nil)
+	}
 	for n := 0; err == nil && (more || len(changed) > 0); n++ {
 		if n%interruptStride == 0 {
 			if err := m.interrupted(); err != nil {
@@ -55,7 +60,7 @@ func (m *merge) run(b *ckpt.Builder) (err error) {
 		if len(changed) > 0 {
 			order = 1
 			if more {
-				order = bytes.Compare(old.Key, m.frozen.key(changed[0].place))
+				order = bytes.Compare(old.Key, new.Key)
 			}
 		}
 		if order < 0 {
@@ -63,10 +68,15 @@ func (m *merge) run(b *ckpt.Builder) (err error) {
 				return err
 			}
 		} else {
-			if err := m.addChanged(b, changed[0].place); err != nil {
-				return err
+			if new.Kind == format.KindSet {
+				if err := b.Add(ckpt.Record{Seq: new.Seq, Expiry: new.Expiry, Key: new.Key, Value: new.Value}); err != nil {
+					return err
+				}
 			}
 			changed = changed[1:]
+			if new, err = m.next(changed, append(m.last[:0], new.Key...)); err != nil {
+				return err
+			}
 		}
 		if order <= 0 {
 			old, more, err = cursor.Next()
@@ -85,14 +95,20 @@ func (m *merge) addOld(b *ckpt.Builder, cursor *ckpt.Cursor) (err error) {
 	return b.Add(rec)
 }
 
-// addChanged adds the record of the delta at a place, unless it is a delete.
-func (m *merge) addChanged(b *ckpt.Builder, place int64) (err error) {
-	var rec format.Record
-	rec, m.recordBuf, err = m.frozen.copy(place, m.recordBuf)
-	if err != nil || rec.Kind != format.KindSet {
-		return err
+// next copies and verifies the first of the changed records. Its key must lie above last: the order that they are in was made
+// from bytes that nobody had verified.
+func (m *merge) next(changed []change, last []byte) (rec format.Record, err error) {
+	m.last = last
+	if len(changed) == 0 {
+		return rec, nil
 	}
-	return b.Add(ckpt.Record{Seq: rec.Seq, Expiry: rec.Expiry, Key: rec.Key, Value: rec.Value})
+	if rec, m.recordBuf, err = m.frozen.copy(changed[0].place, m.recordBuf); err != nil {
+		return rec, err
+	}
+	if bytes.Compare(rec.Key, last) <= 0 {
+		return rec, fmt.Errorf("changed keys: %w: %.40q follows %.40q", ckpt.ErrOrder, rec.Key, last)
+	}
+	return rec, nil
 }
 
 // change is a key of the frozen delta on its way into key order.

@@ -59,7 +59,7 @@ func (db *DB) load() (spare bool, err error) {
 	if c, err = readContents(db.dir); err != nil { // what another process did before it released the lock
 		return false, err
 	}
-	pointer, rebuilt, err := db.readPointer(c)
+	pointer, publishIt, err := db.readPointer(c)
 	if err != nil {
 		return false, err
 	}
@@ -70,7 +70,7 @@ func (db *DB) load() (spare bool, err error) {
 	if err := db.recover(c, pointer); err != nil {
 		return false, err
 	}
-	if rebuilt {
+	if publishIt {
 		if err := publish(db.dir, pointer); err != nil {
 			return false, err
 		}

@@ -221,9 +221,14 @@ func (p *pipeline) withdraw(g *group, r *request) bool {
 
 // commitOwn commits a request whose writer has just taken the pipeline, and gives it back or on.
 func (p *pipeline) commitOwn(r *request) error {
+	defer p.passOn() // if commit panics, too
 	p.ownList[0] = r
 	p.own = group{requests: p.ownList[:], ops: len(r.ops), bytes: r.bytes}
-	err := p.run(&p.own)
+	return p.run(&p.own)
+}
+
+// passOn hands the pipeline to the flusher if somebody waits, and gives it back otherwise. The caller is the holder.
+func (p *pipeline) passOn() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.groups) > 0 {
@@ -231,7 +236,6 @@ func (p *pipeline) commitOwn(r *request) error {
 	} else {
 		p.giveBack()
 	}
-	return err
 }
 
 // giveBack ends the holding. The caller is the holder and holds mu.

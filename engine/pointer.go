@@ -36,9 +36,9 @@ func publish(dir mmapio.Dir, v *format.VersionFile) error {
 }
 
 // readPointer returns what version says, nil if there is none. A complete newVersion is a switch, or a creation, that a crash ended just
-// before its commit: it is completed, for all that it points to is durable. A damaged version is rebuilt; the
-// caller publishes what was rebuilt once that has led to a state.
-func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, rebuilt bool, err error) {
+// before its commit: it counts, for all that it points to is durable. A damaged version is rebuilt. The
+// caller publishes the pointer, if publishIt says so, once it has led to a state.
+func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, publishIt bool, err error) {
 	current, err := readVersionFile(db.dir, format.VersionName)
 	if failed := ignoreMissing(err); failed != nil && !errors.Is(failed, ErrCorrupt) {
 		return nil, false, failed
@@ -49,7 +49,12 @@ func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, rebuilt boo
 	}
 	switch {
 	case next != nil && (current == nil || next.UUID == current.UUID && next.Generation > current.Generation):
-		return next, false, publish(db.dir, next) // written anew: what is read here may be in the page cache alone
+		// It is written anew: what is read here may be in the page cache alone. Without a version there is no
+		// database before that.
+		if current == nil {
+			return next, false, publish(db.dir, next)
+		}
+		return next, true, nil
 	case current != nil:
 		return current, false, nil
 	case !c.version:

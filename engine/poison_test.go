@@ -360,6 +360,48 @@ func TestFailedCheckpointIsRetried(t *testing.T) {
 	}
 }
 
+// A rotation that fails once the next log may have its name has ended the log before it: nothing goes there any more, though there is
+// room, and neither a kill nor a close loses what is written next.
+func TestRotationThatFailsMidway(t *testing.T) {
+	for name, match := range map[string]func(op mmapiotest.Op) bool{
+		"directory sync": func(op mmapiotest.Op) bool {
+			return op.Kind == mmapiotest.SyncDir && strings.Contains(op.Site.Func, "baptise")
+		},
+		"open": func(op mmapiotest.Op) bool { return op.Kind == mmapiotest.Open && op.Mode == mmapio.WriteDurable },
+	} {
+		for _, write := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/write=%t", name, write), func(t *testing.T) {
+				in := mmapiotest.NewInjector(mmapio.OpenDir)
+				opts := quiet(t)
+				opts.OpenDir = in.OpenDir
+				db, err := engine.Open(opts)
+				require.NoError(t, err)
+				defer db.Close()
+				m := shadow{"before": "v"}
+				set(t, db, "before", "v")
+				in.Add(mmapiotest.Fault{Match: match, ForGood: true, Err: syscall.EIO})
+				for range 2 {
+					require.ErrorIs(t, db.Checkpoint(ctx), syscall.EIO)
+					_, err := db.Set(ctx, []byte("refused"), nil)
+					require.ErrorIs(t, err, syscall.EIO, "it may not be written to the log that has ended")
+					require.NotErrorIs(t, err, engine.ErrIndeterminate)
+				}
+				require.FileExists(t, filepath.Join(opts.Dir, format.LogName(2)), "it failed midway")
+				afterAKill(t, opts, m)
+				in.Clear()
+				if write {
+					m["after"] = "v"
+					set(t, db, "after", "v")
+					afterAKill(t, opts, m)
+				}
+				require.NoError(t, db.Close())
+				opts.OpenDir = nil
+				m.check(t, enginetest.Open(t, opts), "refused")
+			})
+		}
+	}
+}
+
 func isCheckpoint(name string) bool {
 	ok, _ := filepath.Match("checkpoint.*.tmp", name)
 	return ok

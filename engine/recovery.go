@@ -35,7 +35,11 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	if err != nil {
 		return err
 	}
-	d, err := newDelta(db.seed, base.Footer().FileLen)
+	var span int64 // those of two deltas may be there
+	for _, l := range logs {
+		span += format.Align(l.id.Size, logStride)
+	}
+	d, err := newDelta(db.seed, base.Footer().FileLen, span)
 	if err != nil {
 		return err
 	}
@@ -48,6 +52,9 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	for i, l := range logs {
 		if err := continues(l, position); err != nil {
 			return err
+		}
+		if l.before.Position.Epoch > position.Epoch {
+			db.startEpoch(l.before.Position.Epoch, l.before.Position.Seq+1) // of a cut; perhaps no frame followed it
 		}
 		end := tail.End
 		if i+1 < len(logs) {

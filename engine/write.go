@@ -2,8 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
+	"runtime"
 	"sync"
 
 	"github.com/tongpengdl/small-db/format"
@@ -74,11 +76,26 @@ func (db *DB) Apply(ctx context.Context, b *Batch) (Version, error) {
 	return Version{r.epoch, r.last}, nil
 }
 
-// commit makes a group durable and applies it: the work of the holder of the pipeline.
+// commit makes a group durable and applies it: the work of the holder of the pipeline. A panic in it, as in a clock or a
+// logger that the options name, leaves nobody knows what, so it counts as a failure of the log.
 func (db *DB) commit(g *group) error {
 	if err := db.failed(); err != nil {
 		return err
 	}
+	returned := false
+	defer func() {
+		if !returned {
+			_ = db.fail(errPanicked)
+		}
+	}()
+	err := db.commitGroup(g)
+	returned = true
+	return err
+}
+
+var errPanicked = errors.New("a commit panicked")
+
+func (db *DB) commitGroup(g *group) error {
 	if db.live == nil || db.mustRotate || !db.live.room(g.bytes) {
 		if err := db.rotate(db.view.Load().delta, g.bytes); err != nil {
 			return err
@@ -135,6 +152,7 @@ func (db *DB) enter(frame []byte, offset int64) error {
 			return err
 		}
 	}
+	runtime.KeepAlive(v)
 	return nil
 }
 

@@ -105,6 +105,9 @@ func (r *Reader) Next() (*Frame, error) {
 	if errors.As(err, &source) {
 		return nil, source.err
 	}
+	if r.size-r.offset >= format.FrameHeaderLen && !errors.Is(err, format.ErrMagic) && !errors.Is(err, format.ErrChecksum) {
+		return nil, r.damage("its checksums are intact", 0, err) // what a torn write leaves does not pass them
+	}
 	return nil, r.judge(err)
 }
 

@@ -66,6 +66,10 @@ type osDir struct {
 // OpenDir opens a directory. With create it is made first if it does not exist, and
 // its own name made durable in its parent.
 func OpenDir(path string, create bool) (Dir, error) {
+	path, err := filepath.Abs(path) // the working directory may change
+	if err != nil {
+		return nil, err
+	}
 	if create {
 		if err := makeDir(path); err != nil {
 			return nil, err

@@ -2,7 +2,6 @@
 package enginetest
 
 import (
-	"errors"
 	"sync"
 	"testing"
 
@@ -59,10 +58,4 @@ func leave(t testing.TB, opts engine.Options, db *engine.DB) {
 	}
 	assert.NoError(t, again.Close())
 	CheckFiles(t, opts.Dir)
-}
-
-// Closed reports whether a database was closed.
-func Closed(db *engine.DB) bool {
-	_, _, err := db.Get([]byte("any"))
-	return errors.Is(err, engine.ErrClosed)
 }
