@@ -26,7 +26,7 @@ func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 func (v *view) appendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	out = dst
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	value, ok, err := v.get(v.delta.hash(key), key)
+	value, ok, err := v.get(key)
 	if !ok || err != nil {
 		return dst, false, err
 	}
@@ -51,7 +51,7 @@ func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err erro
 
 func (v *view) view(key []byte, read func(value []byte) error) (ok bool, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	value, ok, err := v.get(v.delta.hash(key), key)
+	value, ok, err := v.get(key)
 	if !ok || err != nil {
 		return false, err
 	}

@@ -17,12 +17,12 @@ type view struct {
 }
 
 // get returns the value of a key, in place. The caller is inside a guard.
-func (v *view) get(hash uint64, key []byte) (value []byte, ok bool, err error) {
+func (v *view) get(key []byte) (value []byte, ok bool, err error) {
 	for _, d := range [...]*delta{v.delta, v.frozen} {
-		if d == nil {
+		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
 			continue
 		}
-		rec, found, err := d.get(hash, key)
+		rec, found, err := d.get(d.hash(key), key)
 		if err != nil {
 			return nil, false, err
 		}
