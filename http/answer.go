@@ -3,6 +3,7 @@ package http
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -32,10 +33,21 @@ func answerText(w http.ResponseWriter, status int, text string) {
 	answer(w, status, appendField(nil, `{"error":`, text))
 }
 
-// answerError sends a failure with the status that err calls for.
-func answerError(w http.ResponseWriter, err error) {
-	status, text := statusOf(err)
+// answerError sends a failure with the status that err calls for. The text is waited if err is
+// that of a context that ended before the store took the operation.
+func answerError(w http.ResponseWriter, err error, waited string) {
+	status, text := statusOf(err, waited)
 	answerText(w, status, text)
+}
+
+// answerUnread says why the body of a PUT was not read to its end. The connection ends with that:
+// net/http would wait for the rest of the body before it sends the answer.
+func answerUnread(w http.ResponseWriter, err error) {
+	w.Header()["Connection"] = connectionClose
+	if errors.Is(err, errBodies) {
+		w.Header()["Retry-After"] = retryAfter
+	}
+	answerError(w, err, "")
 }
 
 func answerNotAllowed(w http.ResponseWriter, allow []string) {
@@ -70,10 +82,14 @@ func appendEntry(dst, key, value []byte) []byte {
 	return append(dst, "}\n"...)
 }
 
-// keyText is key for the text of an error: itself, or quoted if it is not UTF-8.
+// keyText is key for the text of an error: itself, or quoted if it is not UTF-8. Of a key that is longer
+// than maxKeyEchoBytes it is the front.
 func keyText(key []byte) string {
 	if utf8.Valid(key) {
-		return string(key)
+		return cut(key, maxKeyEchoBytes)
+	}
+	if len(key) > maxKeyEchoBytes {
+		return strconv.Quote(string(key[:maxKeyEchoBytes])) + ellipsis
 	}
 	return strconv.Quote(string(key))
 }

@@ -73,6 +73,7 @@ func TestContract(t *testing.T) {
 		{"dots before", "GET", "/x/../v1/kv/a", "", 404, "", noRoute},
 		{"an escaped slash in the prefix", "GET", "/v1%2Fkv/a", "", 404, "", noRoute},
 		{"an escaped slash after the prefix", "GET", "/v1/kv%2Fa", "", 404, "", noRoute},
+		{"the whole server", "OPTIONS", "*", "", 404, "", noRoute},
 		{"no path", "OPTIONS", "http://test", "", 404, "", noRoute},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -94,6 +94,8 @@ func testSlowBody(t *testing.T) {
 	assert.Equal(t, 408, d.Code)
 	assert.Equal(t, `{"error":"the body came too slowly; nothing was written"}`+"\n", d.Body.String())
 	assert.Equal(t, []time.Duration{60 * sec}, d.write)
+	assert.Empty(t, d.read, "the rest of the body gets no time")
+	assert.Equal(t, []string{"close"}, d.Header().Values("Connection"))
 	assert.Empty(t, store.entries)
 }
 

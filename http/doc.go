@@ -4,7 +4,7 @@
 //
 // # Routes
 //
-//	GET    /v1/health      200 {"ok":true}; 503 {"ok":false,"reason":R} once nothing is acknowledged any more
+//	GET    /v1/health      200 {"ok":true}; 503 {"ok":false,"reason":R} once no write is acknowledged any more, or damage was met
 //	GET    /v1/role        200 {"role":"primary"}
 //	GET    /v1/kv/{key}    200 {"key":K,"value":V,"encoding":"base64"}; 404
 //	PUT    /v1/kv/{key}    200 {"ok":true}
@@ -26,18 +26,26 @@
 //
 // It is {"value":V,"encoding":E}, whatever its Content-Type. E is base64 (also if it is missing or empty), or
 // utf-8, utf8, plain or text, which all mean that V is the value itself; letter case and surrounding space do not
-// matter. A missing V is the empty value. It is read as encoding/json reads it with DisallowUnknownFields.
+// matter.
+//
+// The body is decoded as encoding/json decodes into two strings, with DisallowUnknownFields. So what a JSON string cannot say is
+// replaced, not refused: each byte that is not UTF-8, and each \u escape of a surrogate without its
+// partner, becomes U+FFFD, and that is what is stored. Bytes that must come back as they were go as base64. A field that is missing
+// or null is the empty string; the bodies {} and null thus set the empty value. Names of fields match in any letter
+// case, and of a field that occurs twice the last counts. An error repeats at most 200 bytes of
+// a body, and at most 1024 of a key.
 //
 // # Status codes
 //
 //	400  the request is malformed, or has no key
 //	404  no such key, or no such route
 //	405  the route does not know the method; Allow lists those it knows
-//	408  the body came too slowly
+//	408  the body came too slowly; nothing was written
 //	413  the value is too large
 //	414  the key is too large
 //	500  stored bytes are damaged; or an error of no other kind
-//	503  the database is closed, an earlier write of its log failed, or the write waited too long; nothing was written
+//	503  the database is closed, an earlier write of its log failed, the write waited too long, or there are
+//	     too many large bodies (then with Retry-After); nothing was written
 //	504  the outcome of the write is unknown: it may be there, or not
 //	507  the disk is full; nothing was written
 //
@@ -50,4 +58,12 @@
 // together, and 5 s to arrive. A body may take six times the largest value and 4 KiB, since JSON may write each
 // of its bytes as \u0000, and it is only held in memory as far as it has arrived. It, and the answer, may take
 // 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s.
+//
+// Bodies larger than 64 KiB share Options.MaxBodiesBytes. One that does not fit is answered with 503 before it
+// is read if its length is announced, and else where it stops fitting. A body that is refused, or fails, before
+// its end ends the connection.
+//
+// Of a request that has both Content-Length and Transfer-Encoding, net/http obeys the second and removes the first
+// before a handler can see it, so its connection stays open. A proxy in front must refuse such requests, or
+// the two may disagree where the next one begins.
 package http

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,6 +16,9 @@ const keyPrefix = "/v1/kv/"
 // What a header holds is shared by all answers: net/http does not change it.
 var (
 	contentTypeJSON = []string{"application/json"}
+
+	connectionClose = []string{"close"}
+	retryAfter      = []string{"1"} // seconds
 
 	allowGet  = []string{http.MethodGet}
 	allowPost = []string{http.MethodPost}
@@ -97,7 +101,7 @@ func (s *Server) get(w http.ResponseWriter, _ *http.Request, sc *scratch) {
 	sc.value, ok, err = s.store.AppendGet(sc.value[:0], sc.key)
 	switch {
 	case err != nil:
-		answerError(w, err)
+		answerError(w, err, "")
 		return
 	case !ok:
 		answerText(w, http.StatusNotFound, "key not found: "+keyText(sc.key))
@@ -111,19 +115,18 @@ func (s *Server) get(w http.ResponseWriter, _ *http.Request, sc *scratch) {
 }
 
 func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {
-	var err error
-	sc.text, err = s.readBody(w, r, sc.text[:0])
-	if err != nil {
-		answerError(w, err)
+	defer s.bodies.release(sc)
+	if err := s.readBody(w, r, sc); err != nil {
+		answerUnread(w, err)
 		return
 	}
 	value, err := sc.decodeBody()
 	if err != nil {
-		answerError(w, err)
+		answerError(w, err, "")
 		return
 	}
 	if _, err := s.store.Set(r.Context(), sc.key, value); err != nil {
-		answerError(w, err)
+		answerError(w, err, writeWaited)
 		return
 	}
 	answer(w, http.StatusOK, bodyOK)
@@ -131,7 +134,7 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {
 
 func (s *Server) delete(w http.ResponseWriter, r *http.Request, sc *scratch) {
 	if _, err := s.store.Delete(r.Context(), sc.key); err != nil {
-		answerError(w, err)
+		answerError(w, err, writeWaited)
 		return
 	}
 	answer(w, http.StatusOK, bodyOK)
@@ -143,14 +146,15 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 	err := s.store.Checkpoint(r.Context())
 	renewDeadlines(w)
 	if err != nil {
-		answerError(w, err)
+		answerError(w, err, checkpointWaited)
 		return
 	}
 	answer(w, http.StatusOK, bodyOK)
 }
 
 func (s *Server) health(w http.ResponseWriter) {
-	if failure := s.store.Stats().Failure; failure != nil {
+	stats := s.store.Stats()
+	if failure := cmp.Or(stats.Failure, stats.Damage); failure != nil {
 		answer(w, http.StatusServiceUnavailable, appendField(nil, `{"ok":false,"reason":`, failure.Error()))
 		return
 	}

@@ -185,7 +185,8 @@ func TestMalformedTargets(t *testing.T) {
 	store := newStore()
 	server := start(t, store, kvhttp.Options{})
 	for _, target := range []string{"/v1/kv/%", "/v1/kv/%4", "/v1/kv/%zz", "/v1/kv/a\x00b", "/v1/kv/a\tb", "/v1/kv/a b", "v1/kv/a"} {
-		assert.Equal(t, 400, send(t, server, "PUT", target, `{"value":""}`).status, "%q", target)
+		// Without a body: one that arrives after net/http has closed resets the connection, and the answer with it.
+		assert.Equal(t, 400, send(t, server, "PUT", target, "").status, "%q", target)
 	}
 	assert.Empty(t, store.entries)
 }

@@ -12,6 +12,7 @@ type scratch struct {
 	key   []byte // as the store knows it
 	value []byte // as the store knows it; a PUT may take it from text instead
 	text  []byte // the body of the request, or of the answer
+	held  int64  // bytes that the request has of the budget for large bodies
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}

@@ -30,6 +30,9 @@ const (
 	maxHeaderBytes = 16<<10 + 3*format.MaxKeyLen
 )
 
+// DefaultMaxBodiesBytes is the default of Options.MaxBodiesBytes.
+const DefaultMaxBodiesBytes = 256 << 20
+
 // Store is what the server asks of a database. *engine.DB is one. All methods are called concurrently.
 type Store interface {
 	// AppendGet appends the value of key to dst. It keeps neither.
@@ -40,7 +43,8 @@ type Store interface {
 	Delete(ctx context.Context, key []byte) (engine.Version, error)
 	// Checkpoint returns when a checkpoint of the present state is durable.
 	Checkpoint(ctx context.Context) error
-	// Stats says whether the store still acknowledges writes: Failure is nil.
+	// Stats says whether the store is well: it acknowledges writes while Failure is nil, and has
+	// met no damage while Damage is nil.
 	Stats() engine.Stats
 }
 
@@ -49,6 +53,11 @@ type Options struct {
 	// MaxValueBytes is the size of the largest value that the store accepts: bodies that are
 	// too large for it are not read. Default: engine.DefaultMaxValueBytes.
 	MaxValueBytes int
+	// MaxBodiesBytes bounds the bytes of all request bodies larger than 64 KiB that are held at once: a PUT
+	// beyond it is refused with 503 and Retry-After. A body counts from its announced length, or as it arrives where
+	// none is announced, until its request is answered. Decoding holds the value as well, and up to four times
+	// the body where that has escapes. One body of the largest size always passes. Default: 256 MiB.
+	MaxBodiesBytes int64
 	// Role is the answer of /v1/role. It is called concurrently. Default: "primary".
 	Role func() string
 	// Logger is told what goes wrong with connections, and nothing else. Default: silence.
@@ -62,6 +71,7 @@ type Server struct {
 	store    Store
 	role     func() string
 	maxBody  int64 // of a PUT, in bytes
+	bodies   bodyBudget
 	server   http.Server
 	listener net.Listener // set by Listen
 }
@@ -71,6 +81,9 @@ func NewServer(store Store, opts Options) *Server {
 	if opts.MaxValueBytes == 0 {
 		opts.MaxValueBytes = engine.DefaultMaxValueBytes
 	}
+	if opts.MaxBodiesBytes == 0 {
+		opts.MaxBodiesBytes = DefaultMaxBodiesBytes
+	}
 	if opts.Role == nil {
 		opts.Role = func() string { return "primary" }
 	}
@@ -78,8 +91,12 @@ func NewServer(store Store, opts Options) *Server {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{store: store, role: opts.Role, maxBody: maxBodyBytes(opts.MaxValueBytes)}
+	s.bodies.limit = max(opts.MaxBodiesBytes, s.maxBody)
 	s.server = http.Server{
-		Handler:           s,
+		Handler: s,
+		// Otherwise net/http answers OPTIONS * itself, with 200 and nothing.
+		DisableGeneralOptionsHandler: true,
+
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -16,6 +17,15 @@ type requestError struct {
 
 func (e *requestError) Error() string { return e.text }
 
+// errBodies refuses a body that does not fit in the budget.
+var errBodies = &requestError{http.StatusServiceUnavailable, "too many large bodies at once; try again"}
+
+// What is said of an operation whose context ended before the store took it.
+const (
+	writeWaited      = "the write waited too long; nothing was written"
+	checkpointWaited = "the request waited too long for the checkpoint, which may complete all the same"
+)
+
 // statuses maps the errors of a store. The first that matches counts: an outcome
 // that is unknown stays so, whatever made it so.
 var statuses = []struct {
@@ -30,12 +40,11 @@ var statuses = []struct {
 	{engine.ErrDiskFull, http.StatusInsufficientStorage, ""},
 	{engine.ErrPoisoned, http.StatusServiceUnavailable, ""},
 	{engine.ErrClosed, http.StatusServiceUnavailable, ""},
-	{context.Canceled, http.StatusServiceUnavailable, ""}, // before the log had it: see ErrIndeterminate
-	{context.DeadlineExceeded, http.StatusServiceUnavailable, ""},
 }
 
-// statusOf says how err is answered.
-func statusOf(err error) (status int, text string) {
+// statusOf says how err is answered. The text is waited, unless that is empty, if err is that of a
+// context and nothing else: the context ended before the log had the write (see engine.ErrIndeterminate).
+func statusOf(err error, waited string) (status int, text string) {
 	if request, ok := errors.AsType[*requestError](err); ok {
 		return request.status, request.text
 	}
@@ -43,6 +52,9 @@ func statusOf(err error) (status int, text string) {
 		if errors.Is(err, s.err) {
 			return s.status, err.Error() + s.advice
 		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return http.StatusServiceUnavailable, cmp.Or(waited, err.Error())
 	}
 	return http.StatusInternalServerError, err.Error()
 }

@@ -35,8 +35,6 @@ func TestErrorsOfTheStore(t *testing.T) {
 		{engine.ErrKeyEmpty, 400, "key is empty"},
 		{corruption, 500, corruption.Error()},
 		{fmt.Errorf("get: %w", corruption), 500, "get: " + corruption.Error()},
-		{context.DeadlineExceeded, 503, "context deadline exceeded"},
-		{fmt.Errorf("queue: %w", context.Canceled), 503, "queue: context canceled"},
 		{errors.New(`a "new" <kind>`), 500, `a \"new\" \u003ckind\u003e`},
 	} {
 		store := newStore()
@@ -50,6 +48,36 @@ func TestErrorsOfTheStore(t *testing.T) {
 			assert.Equal(t, []string{"application/json"}, got.header["Content-Type"])
 		}
 	}
+}
+
+// TestWhatWaitedTooLong: a context that ended before the store took a write has changed nothing.
+func TestWhatWaitedTooLong(t *testing.T) {
+	const write = "the write waited too long; nothing was written"
+	for _, err := range []error{context.DeadlineExceeded, fmt.Errorf("queue: %w", context.Canceled)} {
+		store := newStore()
+		store.writeErr, store.checkpointErr = err, err
+		server := kvhttp.NewServer(store, kvhttp.Options{})
+		for _, row := range [][4]string{
+			{"PUT", "/v1/kv/k", `{"value":"eA=="}`, write},
+			{"DELETE", "/v1/kv/k", "", write},
+			{"POST", "/v1/checkpoint", "", "the request waited too long for the checkpoint, which may complete all the same"},
+		} {
+			got := call(server, row[0], row[1], row[2])
+			assert.Equal(t, answered{503, got.header, `{"error":"` + row[3] + `"}` + "\n"}, got, "%s: %v", row[0], err)
+		}
+	}
+}
+
+// TestHealthAfterDamage: damage turns health red; a failure of the log is the graver reason.
+func TestHealthAfterDamage(t *testing.T) {
+	store := newStore()
+	store.stats.Damage = errors.New("checkpoint.3: bad checksum")
+	server := kvhttp.NewServer(store, kvhttp.Options{})
+	got := call(server, "GET", "/v1/health", "")
+	assert.Equal(t, answered{503, got.header, `{"ok":false,"reason":"checkpoint.3: bad checksum"}` + "\n"}, got)
+	store.stats.Failure = errors.New("logfile.4: input/output error")
+	got = call(server, "GET", "/v1/health", "")
+	assert.Equal(t, answered{503, got.header, `{"ok":false,"reason":"logfile.4: input/output error"}` + "\n"}, got)
 }
 
 func TestHealthOfAFailedStore(t *testing.T) {
