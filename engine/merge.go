@@ -21,7 +21,11 @@ type merge struct {
 	keys        uint64       // how many keys to expect
 	interrupted func() error // says why to give up; asked now and then
 
-	recordBuf, entryBuf, last []byte // copies of the records that the two stand on
+	changes   []change      // of the frozen delta, in key order; those that were added are gone
+	head      format.Record // of changes[0], copied and verified: its key decides
+	recordBuf []byte        // what head points into
+	entryBuf  []byte        // a copy of the base's record
+	lastKey   []byte        // of the change before head
 }
 
 // stop is interrupted; nil for an empty source.
@@ -40,49 +44,42 @@ const interruptStride = 1024
 func (m *merge) run(b *ckpt.Builder) (err error) {
 	defer runtime.KeepAlive(m)
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	changed, err := m.changed()
-	if err != nil {
+	if m.changes, err = m.changed(); err != nil {
+		return err
+	}
+	if err := m.readHead(nil); err != nil {
 		return err
 	}
 	cursor := m.base.Cursor()
 	old, more, err := cursor.Next()
-	var new format.Record // changed[0], copied and verified; its key decides
-	if err == nil {
-		new, err = m.next(changed, nil)
-	}
-	for n := 0; err == nil && (more || len(changed) > 0); n++ {
+	for n := 0; err == nil && (more || len(m.changes) > 0); n++ {
 		if n%interruptStride == 0 {
 			if err := m.interrupted(); err != nil {
 				return err
 			}
 		}
-		order := -1 // of the base's record to the delta's
-		if len(changed) > 0 {
-			order = 1
-			if more {
-				order = bytes.Compare(old.Key, new.Key)
-			}
-		}
+		order := m.order(old.Key, more)
 		if order < 0 {
-			if err := m.addOld(b, cursor); err != nil {
-				return err
-			}
+			err = m.addOld(b, cursor)
 		} else {
-			if new.Kind == format.KindSet {
-				if err := b.Add(ckpt.Record{Seq: new.Seq, Expiry: new.Expiry, Key: new.Key, Value: new.Value}); err != nil {
-					return err
-				}
-			}
-			changed = changed[1:]
-			if new, err = m.next(changed, append(m.last[:0], new.Key...)); err != nil {
-				return err
-			}
+			err = m.addHead(b)
 		}
-		if order <= 0 {
+		if err == nil && order <= 0 {
 			old, more, err = cursor.Next()
 		}
 	}
 	return err
+}
+
+// order compares the base's next key, if there are more, with the delta's.
+func (m *merge) order(old []byte, more bool) int {
+	switch {
+	case len(m.changes) == 0:
+		return -1
+	case !more:
+		return 1
+	}
+	return bytes.Compare(old, m.head.Key)
 }
 
 // addOld adds the record of the base that the cursor stands on.
@@ -95,20 +92,31 @@ func (m *merge) addOld(b *ckpt.Builder, cursor *ckpt.Cursor) (err error) {
 	return b.Add(rec)
 }
 
-// next copies and verifies the first of the changed records. Its key must lie above last: the order that they are in was made
-// from bytes that nobody had verified.
-func (m *merge) next(changed []change, last []byte) (rec format.Record, err error) {
-	m.last = last
-	if len(changed) == 0 {
-		return rec, nil
+// addHead adds the delta's next record, unless it is a delete, and goes on to the one after it.
+func (m *merge) addHead(b *ckpt.Builder) error {
+	if h := &m.head; h.Kind == format.KindSet {
+		if err := b.Add(ckpt.Record{Seq: h.Seq, Expiry: h.Expiry, Key: h.Key, Value: h.Value}); err != nil {
+			return err
+		}
 	}
-	if rec, m.recordBuf, err = m.frozen.copy(changed[0].place, m.recordBuf); err != nil {
-		return rec, err
+	m.lastKey = append(m.lastKey[:0], m.head.Key...)
+	m.changes = m.changes[1:]
+	return m.readHead(m.lastKey)
+}
+
+// readHead copies and verifies the first of the changes. Its key must lie above last: the order that they are in
+// was made from bytes that nobody had verified.
+func (m *merge) readHead(last []byte) (err error) {
+	if len(m.changes) == 0 {
+		return nil
 	}
-	if bytes.Compare(rec.Key, last) <= 0 {
-		return rec, fmt.Errorf("changed keys: %w: %.40q follows %.40q", ckpt.ErrOrder, rec.Key, last)
+	if m.head, m.recordBuf, err = m.frozen.copy(m.changes[0].place, m.recordBuf); err != nil {
+		return err
 	}
-	return rec, nil
+	if bytes.Compare(m.head.Key, last) <= 0 {
+		return fmt.Errorf("changed keys: %w: %.40q follows %.40q", ckpt.ErrOrder, m.head.Key, last)
+	}
+	return nil
 }
 
 // change is a key of the frozen delta on its way into key order.
