@@ -134,7 +134,7 @@ func (r *crashRun) operation() crashOp {
 	op := crashOp{key: crashKey(r.rng.IntN(crashKeys)), del: r.rng.IntN(5) == 0, last: true}
 	if !op.del {
 		size := 1 << r.rng.IntN(14)
-		op.value = strings.Repeat(fmt.Sprintf("%x.", r.rng.Uint32()), size/8+1)[:size]
+		op.value = strings.Repeat(fmt.Sprintf("%08x.", r.rng.Uint32()), size/8+1)[:size]
 	}
 	return op
 }
