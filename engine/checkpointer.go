@@ -141,6 +141,9 @@ func (c *checkpointer) due() bool {
 // group, and wakes the goroutine only then: to wake it every time took 14 µs of a commit.
 func (c *checkpointer) reached() bool {
 	db := c.db
+	if db.opts.DisableBackgroundCheckpoint {
+		return false
+	}
 	logBytes := max(db.opts.CheckpointLogBytes, c.baseLen.Load())
 	return db.logged.Load() >= logBytes ||
 		db.written.Load() >= fileBytesFactor*logBytes ||
