@@ -103,6 +103,32 @@ func BenchmarkSeek(b *testing.B) {
 	}
 }
 
+// BenchmarkDue counts what is due of benchKeys deadlines, at any time between the first and the last.
+func BenchmarkDue(b *testing.B) {
+	_, f := create(b)
+	builder, err := ckpt.NewBuilder(f, header, benchKeys)
+	require.NoError(b, err)
+	key, value := make([]byte, 16), make([]byte, 8)
+	for i := range uint64(benchKeys) {
+		record := benchRecord(key, value, i)
+		record.Expiry = int64(i*7919%benchKeys) + 1
+		require.NoError(b, builder.Add(record))
+	}
+	_, err = builder.Finish(epochs)
+	require.NoError(b, err)
+	r, err := ckpt.Open(f)
+	require.NoError(b, err)
+	rng := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	for b.Loop() {
+		at := rng.Int64N(benchKeys)
+		if n, err := r.Due(at); n != uint64(at) || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	runtime.KeepAlive(r)
+}
+
 // BenchmarkBuild adds one record per operation, to files that are written to the disk.
 func BenchmarkBuild(b *testing.B) {
 	_, f := create(b)

@@ -5,18 +5,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/mmapio"
 )
 
-// maxSeeds is how many seeds are drawn for a hash index at the most. At the load chosen
-// the first one fits, unless somebody knows it and has chosen the keys.
-const maxSeeds = 8
+// maxWidening bounds how many times the usual number of buckets a hash index may have. At the load
+// chosen the usual one holds all keys, unless somebody knows the seed and has chosen them.
+const maxWidening = 8
 
-// Builder writes a checkpoint from its first byte to its last. Beyond a piece, a
-// segment (or one larger record) and the ordered index it takes 16 bytes of memory for each key. One goroutine uses it. After
-// an error it only repeats that error; the file is then worth nothing, and removing it is left to the caller.
+// Builder writes a checkpoint from its first byte to its last, and reads none of them back. Beyond a piece, a
+// segment (or one larger record) and the ordered index it takes 16 bytes of memory for each key, and
+// 8 for each deadline. One goroutine uses it. After
+// an error it only repeats that error; what was written is then worth nothing, and removing it is left to the caller.
 type Builder struct {
 	out    stream
 	header format.CheckpointHeader
@@ -29,9 +31,10 @@ type Builder struct {
 	count    uint32           // of what it holds
 	baseSeq  uint64           // of its first record
 
-	ordered []uint64 // offsets of indexed records
-	key     []byte   // the last one
-	err     error    // the first one
+	ordered   []uint64 // offsets of indexed records
+	deadlines []uint64 // of the records that have one; in their order until Finish sorts them
+	key       []byte   // the last one
+	err       error    // the first one
 }
 
 // Summary identifies the checkpoint that a Builder wrote.
@@ -50,18 +53,31 @@ func NewBuilder(f mmapio.File, h format.CheckpointHeader, expect uint64) (*Build
 	case size != 0:
 		return nil, fmt.Errorf("build checkpoint %s: the file has %d bytes already; create a new one", f.Name(), size)
 	}
+	return begin(toFile(f), h, expect)
+}
+
+// NewStreamBuilder begins a checkpoint that goes to w, byte for byte what NewBuilder would write to a
+// file: in calls of at most mmapio.PieceSize bytes, each waited for, which w must not keep. Summary says how many bytes it became. The
+// receiver verifies them as a whole (Verify) before it relies on any: only then can it know that the last one has come.
+func NewStreamBuilder(w io.Writer, h format.CheckpointHeader, expect uint64) (*Builder, error) {
+	return begin(toWriter(w, format.CheckpointName(h.Generation)), h, expect)
+}
+
+func begin(out stream, h format.CheckpointHeader, expect uint64) (*Builder, error) {
 	page := make([]byte, format.CheckpointHeaderLen)
 	h.Encode(page)
 	if _, err := format.DecodeCheckpointHeader(page); err != nil {
-		return nil, fmt.Errorf("build %s: %w", f.Name(), err)
+		return nil, fmt.Errorf("build %s: %w", out.name, err)
 	}
-	b := &Builder{out: newStream(f), header: h, hashes: newHashes(expect), segment: make([]byte, 0, format.SegmentSize)}
-	b.drawSeed()
+	b := &Builder{out: out, header: h, hashes: newHashes(expect), segment: make([]byte, 0, format.SegmentSize)}
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails
+	b.seed = format.KeySeed{K0: binary.LittleEndian.Uint64(random[:]), K1: binary.LittleEndian.Uint64(random[8:])}
 	return b, b.fail(b.out.write(page))
 }
 
-// SetHashSeed replaces the random seed of the hash index, for files that must be
-// reproducible. It must be called before the first Add. Finish still draws another seed if a key finds no place under this one.
+// SetHashSeed replaces the random seed of the hash index, for checkpoints that must be
+// reproducible. It must be called before the first Add. Who knows the seed can choose keys that Finish finds no place for.
 func (b *Builder) SetHashSeed(seed format.KeySeed) {
 	if b.footer.Records > 0 {
 		_ = b.fail(errors.New("the seed of the hash index was set after the first record"))
@@ -69,16 +85,10 @@ func (b *Builder) SetHashSeed(seed format.KeySeed) {
 	b.seed = seed
 }
 
-func (b *Builder) drawSeed() {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // never fails
-	b.seed = format.KeySeed{K0: binary.LittleEndian.Uint64(random[:]), K1: binary.LittleEndian.Uint64(random[8:])}
-}
-
-// fail remembers err, names the file in it, and returns it.
+// fail remembers err, names the checkpoint in it, and returns it.
 func (b *Builder) fail(err error) error {
 	if err != nil && b.err == nil {
-		b.err = fmt.Errorf("build %s: %w", b.out.f.Name(), err)
+		b.err = fmt.Errorf("build %s: %w", b.out.name, err)
 	}
 	return b.err
 }
@@ -98,6 +108,9 @@ func (b *Builder) Add(r Record) error {
 	}
 	b.index(format.KeyHash(b.seed, r.Key), offset)
 	b.key = append(b.key[:0], r.Key...)
+	if r.Expiry != 0 {
+		b.deadlines = append(b.deadlines, uint64(r.Expiry))
+	}
 	b.footer.Records++
 	b.footer.DataLen += uint64(len(r.Key)) + uint64(len(r.Value))
 	return nil

@@ -42,7 +42,7 @@ func checkDamaged(f mmapio.File, records []ckpt.Record) (exact bool, err error) 
 		return false, unlessCorrupt(err)
 	}
 	exact = true
-	for _, check := range []func(*ckpt.Reader, []ckpt.Record) error{checkGets, checkWalks, checkBack} {
+	for _, check := range []func(*ckpt.Reader, []ckpt.Record) error{checkGets, checkWalks, checkBack, checkDue} {
 		err := guarded(func() error { return check(r, records) })
 		if unlessCorrupt(err) != nil {
 			return false, err
@@ -174,13 +174,13 @@ func TestForeignFiles(t *testing.T) {
 // Damage is found in a large checkpoint too, in each kind of segment and between them.
 func TestVerifyFindsDamageInManySegments(t *testing.T) {
 	_, f := create(t)
-	records := numbered(60_000)
+	records := expiring(60_000)
 	records[30_000].Value = make([]byte, format.SegmentSize)
 	_, err := fill(f, records, len(records))
 	require.NoError(t, err)
 	whole := contents(t, f)
 	x := newForge(t, whole)
-	require.Len(t, x.segments, 6) // three of records
+	require.Len(t, x.segments, 7) // three of records
 	for i, s := range x.segments {
 		next := x.footer.Directory
 		if i+1 < len(x.segments) {
@@ -215,7 +215,7 @@ func (x failing) ReadAt(p []byte, off int64) (int, error) {
 // A read that fails is not damage.
 func TestVerifyReturnsReadErrors(t *testing.T) {
 	whole, summary := smallCheckpoint(t)
-	for _, at := range []uint64{0, 4096, summary.Footer.BucketsAt, summary.Footer.FileLen - 1} {
+	for _, at := range []uint64{0, 4096, summary.Footer.BucketsAt, summary.Footer.DeadlinesAt, summary.Footer.FileLen - 1} {
 		err := ckpt.Verify(failing{whole, int64(at)}, int64(len(whole)), name)
 		require.ErrorIs(t, err, errRead)
 		require.ErrorContains(t, err, fmt.Sprintf("read %s at offset", name))

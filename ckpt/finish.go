@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/tongpengdl/small-db/format"
 )
 
-// Finish writes the indexes, the epochs (both fields rise), the directory and the footer, and makes the file durable (its name is the
-// caller's business). It must be the last call.
+// Finish writes the indexes, the epochs (both fields rise), the directory and the footer. It makes a file durable (its name is the
+// caller's business); what a stream's Writer does with the bytes is its own. It must be the last call.
 func (b *Builder) Finish(epochs []format.EpochStart) (Summary, error) {
 	if b.err != nil {
 		return Summary{}, b.err
@@ -18,8 +19,8 @@ func (b *Builder) Finish(epochs []format.EpochStart) (Summary, error) {
 	if err != nil {
 		return Summary{}, b.fail(err)
 	}
-	b.err = fmt.Errorf("build %s: the checkpoint is finished", b.out.f.Name())
-	b.hashes = nil
+	b.err = fmt.Errorf("build %s: the checkpoint is finished", b.out.name)
+	b.hashes, b.ordered, b.deadlines = nil, nil, nil
 	return summary, nil
 }
 
@@ -27,7 +28,7 @@ func (b *Builder) finish(epochs []format.EpochStart) (Summary, error) {
 	if err := b.endPartial(format.SegmentRecords); err != nil {
 		return Summary{}, err
 	}
-	for _, write := range []func() error{b.writeBuckets, b.writeOrdered, func() error { return b.writeEpochs(epochs) }, b.writeDirectory} {
+	for _, write := range []func() error{b.writeBuckets, b.writeOrdered, b.writeDeadlines, func() error { return b.writeEpochs(epochs) }, b.writeDirectory} {
 		if err := write(); err != nil {
 			return Summary{}, err
 		}
@@ -36,10 +37,11 @@ func (b *Builder) finish(epochs []format.EpochStart) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	return summary, b.out.f.Sync()
+	return summary, b.out.sync()
 }
 
-// writeBuckets writes the hash index, under another seed if need be.
+// writeBuckets writes the hash index. Where a key finds no place there are more buckets: unlike for another
+// seed, no key has to be read back for that.
 func (b *Builder) writeBuckets() error {
 	if err := b.out.align(format.BucketLen); err != nil {
 		return err
@@ -47,14 +49,10 @@ func (b *Builder) writeBuckets() error {
 	n := bucketsFor(b.footer.Records)
 	b.hashes.sort()
 	wrapped, fits := b.hashes.wrapped(n)
-	for seeds := 0; !fits; seeds++ {
-		if seeds == maxSeeds {
-			return fmt.Errorf("no seed of %d lets the hash index hold %d keys", maxSeeds, b.footer.Records)
+	for most := n * maxWidening; !fits; wrapped, fits = b.hashes.wrapped(n) {
+		if n *= 2; n > most {
+			return fmt.Errorf("a hash index of %d buckets has no place for %d keys under its seed; build the checkpoint again, under another one", most, b.footer.Records)
 		}
-		if err := b.reseed(); err != nil {
-			return err
-		}
-		wrapped, fits = b.hashes.wrapped(n)
 	}
 	b.footer.HashSeed, b.footer.Buckets, b.footer.BucketsAt = b.seed, n, b.out.offset()
 	err := b.hashes.buckets(n, wrapped, func(bucket *format.Bucket) error {
@@ -64,27 +62,6 @@ func (b *Builder) writeBuckets() error {
 		return err
 	}
 	return b.endPartial(format.SegmentBuckets)
-}
-
-// reseed draws another seed and hashes the keys again, which it reads back from the file.
-func (b *Builder) reseed() error {
-	b.drawSeed()
-	b.hashes.reset()
-	if err := b.out.flush(); err != nil {
-		return err
-	}
-	src := source{ra: b.out.f, name: b.out.f.Name(), salt: b.header.Salt}
-	for i := range b.segments {
-		err := src.records(&b.segments[i], segmentEnd(&b.segments[i]), func(e *format.Entry, offset uint64) error {
-			b.hashes.add(format.KeyHash(b.seed, e.Key), offset)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	b.hashes.sort()
-	return nil
 }
 
 // appendUnit adds a part of an index, size bytes that encode writes, and ends the segment when it is full.
@@ -101,14 +78,25 @@ func (b *Builder) appendUnit(kind format.SegmentKind, size int, encode func(p []
 
 func (b *Builder) writeOrdered() error {
 	b.footer.Entries, b.footer.OrderedAt = uint64(len(b.ordered)), b.out.offset()
-	for left := b.ordered; len(left) > 0; {
-		var block format.OrderedBlock
-		left = left[copy(block[:], left):]
-		if err := b.appendUnit(format.SegmentOrdered, format.OrderedBlockLen, block.Encode); err != nil {
+	return b.writeWords(format.SegmentOrdered, b.ordered)
+}
+
+func (b *Builder) writeDeadlines() error {
+	b.footer.Deadlines, b.footer.DeadlinesAt = uint64(len(b.deadlines)), b.out.offset()
+	slices.Sort(b.deadlines)
+	return b.writeWords(format.SegmentDeadlines, b.deadlines)
+}
+
+// writeWords writes an array of words.
+func (b *Builder) writeWords(kind format.SegmentKind, words []uint64) error {
+	for len(words) > 0 {
+		var block format.WordBlock
+		words = words[copy(block[:], words):]
+		if err := b.appendUnit(kind, format.WordBlockLen, block.Encode); err != nil {
 			return err
 		}
 	}
-	return b.endPartial(format.SegmentOrdered)
+	return b.endPartial(kind)
 }
 
 func (b *Builder) writeEpochs(epochs []format.EpochStart) error {

@@ -47,9 +47,15 @@ func (x *forge) bucket(i uint64, change func(*format.Bucket)) {
 }
 
 // ordered changes block i of the ordered index.
-func (x *forge) ordered(i uint64, change func(*format.OrderedBlock)) {
-	at := x.footer.OrderedAt + i*format.OrderedBlockLen
-	block, err := format.DecodeOrderedBlock(x.b[at:], header.Salt, at)
+func (x *forge) ordered(i uint64, change func(*block)) { x.words(x.footer.OrderedAt, i, change) }
+
+// deadlines changes block i of the deadlines.
+func (x *forge) deadlines(i uint64, change func(*block)) { x.words(x.footer.DeadlinesAt, i, change) }
+
+// words changes block i of the array at an offset.
+func (x *forge) words(at, i uint64, change func(*block)) {
+	at += i * format.WordBlockLen
+	block, err := format.DecodeWordBlock(x.b[at:], header.Salt, at)
 	require.NoError(x.t, err)
 	change(&block)
 	block.Encode(x.b[at:], header.Salt, at)
@@ -93,12 +99,12 @@ func (x *forge) bytes() []byte {
 
 type (
 	bucket = format.Bucket
-	block  = format.OrderedBlock
+	block  = format.WordBlock
 	entry  = format.Entry
 )
 
 // forgeries are checkpoints that no builder writes: all checksums are right, something else is not. They
-// start from 900 records in 161 buckets and 10 ordered entries.
+// start from 900 records in 161 buckets, 10 ordered entries and 300 deadlines, the last 48 of them in block 4.
 var forgeries = []struct {
 	what   string
 	change func(x *forge)
@@ -140,7 +146,34 @@ var forgeries = []struct {
 		x.ordered(0, func(o *block) { o[x.footer.Entries] = 5000 })
 		x.footer.Entries++
 	}, "are due"},
-	{"entry after the last", func(x *forge) { x.ordered(0, func(o *block) { o[62] = 1 }) }, "entry after the last"},
+	{"entry after the last", func(x *forge) { x.ordered(0, func(o *block) { o[62] = 1 }) }, "word after the last"},
+	{"deadlines fall", func(x *forge) { x.deadlines(2, func(d *block) { d[7], d[30] = d[30], d[7] }) }, "the least possible is"},
+	{"deadlines fall between blocks", func(x *forge) { x.deadlines(3, func(d *block) { d[0] = 6 }) }, "the least possible is"},
+	{"no deadline", func(x *forge) { x.deadlines(0, func(d *block) { d[0] = 0 }) }, "0, the least possible is 1"},
+	{"negative deadline", func(x *forge) { x.deadlines(4, func(d *block) { d[47] |= 1 << 63 }) }, "the least possible is"},
+	{"other deadline", func(x *forge) { x.deadlines(4, func(d *block) { d[47]++ }) }, "not those of the records"},
+	{"other deadlines of the same sum", func(x *forge) { x.deadlines(1, func(d *block) { d[3]++; d[9]-- }) }, "not those of the records"},
+	{"one deadline for another", func(x *forge) { x.deadlines(1, func(d *block) { d[3] = d[4] }) }, "not those of the records"},
+	{"two deadlines for two others", func(x *forge) {
+		x.deadlines(0, func(d *block) { d[1], d[2] = d[0], d[3] })
+	}, "not those of the records"},
+	{"deadline of a record", func(x *forge) { x.entries(func(e []entry) { e[300].Expiry++ }) }, "not those of the records"},
+	{"deadline missing", func(x *forge) {
+		x.footer.Deadlines--
+		x.deadlines(4, func(d *block) { d[47] = 0 })
+	}, "299 of them, 300 records have one"},
+	{"deadline too many", func(x *forge) {
+		x.footer.Deadlines++
+		x.deadlines(4, func(d *block) { d[48] = d[47] })
+	}, "301 of them, 300 records have one"},
+	{"deadline after the last", func(x *forge) { x.deadlines(4, func(d *block) { d[62] = d[47] }) }, "word after the last"},
+	{"count of deadlines", func(x *forge) { x.footer.Deadlines -= 63 }, "5 blocks of deadlines at"},
+	{"place of deadlines", func(x *forge) { x.footer.DeadlinesAt -= 512 }, "blocks of deadlines at"},
+	{"deadlines as ordered index", func(x *forge) { x.segments[3].Kind = format.SegmentOrdered }, "6 ordered blocks"},
+	{"ordered index as deadlines", func(x *forge) { x.segments[2].Kind = format.SegmentDeadlines }, "0 ordered blocks"},
+	{"deadlines before the ordered index", func(x *forge) { x.segments[1].Kind = format.SegmentDeadlines }, "kind 4"},
+	{"deadlines short", func(x *forge) { x.segments[3].Length -= 512 }, "kind 4"},
+	{"base of the deadlines", func(x *forge) { x.segments[3].BaseSeq = 1 }, "kind 4"},
 	{"key falls", func(x *forge) { x.entries(func(e []entry) { e[501].Key = e[3].Key }) }, "keys do not rise"},
 	{"key twice", func(x *forge) { x.entries(func(e []entry) { e[501].Key = e[500].Key }) }, "keys do not rise"},
 	{"other key", func(x *forge) { x.entries(func(e []entry) { e[899].Key[0]++ }) }, "hash index does not lead to"},
@@ -157,16 +190,16 @@ var forgeries = []struct {
 	{"segment moved", func(x *forge) { x.segments[0].Offset += 8; x.segments[0].Length -= 8 }, "kind 1"},
 	{"segment short", func(x *forge) { x.segments[2].Length -= 512 }, "kind 3"},
 	{"segment empty", func(x *forge) { x.segments[2].Count = 0 }, "kind 3"},
-	{"segment past the end", func(x *forge) { x.segments[3].Length += 1 << 40 }, "bytes at"},
+	{"segment past the end", func(x *forge) { x.segments[4].Length += 1 << 40 }, "bytes at"},
 	{"segments out of order", func(x *forge) { x.segments[0].Kind = format.SegmentEpochs }, "kind"},
 	{"base of an index", func(x *forge) { x.segments[1].BaseSeq = 1 }, "kind 2"},
-	{"epochs fall", func(x *forge) { copy(x.b[x.segments[3].Offset:], []byte{9}) }, "epoch"},
-	{"epochs cut", func(x *forge) { x.segments[3].Length -= 8 }, "kind 4"},
+	{"epochs fall", func(x *forge) { copy(x.b[x.segments[4].Offset:], []byte{9}) }, "epoch"},
+	{"epochs cut", func(x *forge) { x.segments[4].Length -= 8 }, "kind 5"},
 }
 
 func TestVerifyFindsForgeries(t *testing.T) {
 	_, f := create(t)
-	_, err := fill(f, numbered(900), 900)
+	_, err := fill(f, expiring(900), 900)
 	require.NoError(t, err)
 	whole := contents(t, f)
 	for _, row := range forgeries {
@@ -181,6 +214,6 @@ func TestVerifyFindsForgeries(t *testing.T) {
 		c := requireCorrupt(t, err, row.what)
 		require.ErrorContains(t, err, row.says, row.what)
 		require.GreaterOrEqual(t, c.Offset, int64(format.CheckpointHeaderLen), row.what)
-		_, _ = checkDamaged(stored(t, forged), numbered(900)) // whatever it answers, it does not panic
+		_, _ = checkDamaged(stored(t, forged), expiring(900)) // whatever it answers, it does not panic
 	}
 }

@@ -55,14 +55,6 @@ func (x *hashes) add(hash, offset uint64) {
 	x.count++
 }
 
-// reset forgets the keys and keeps the space.
-func (x *hashes) reset() {
-	for i := range x.runs {
-		x.runs[i] = x.runs[i][:0]
-	}
-	x.count = 0
-}
-
 func (x *hashes) sort() {
 	for _, run := range x.runs {
 		slices.SortFunc(run, func(a, b hashed) int {

@@ -55,6 +55,7 @@ func requireExact(t *testing.T, r *ckpt.Reader, f mmapio.File, records []ckpt.Re
 	require.NoError(t, verify(f))
 	require.NoError(t, checkGets(r, records))
 	require.NoError(t, checkWalks(r, records))
+	require.NoError(t, checkDue(r, records))
 	runtime.KeepAlive(r)
 }
 
@@ -137,7 +138,7 @@ func TestSegmentsOfLargeRecords(t *testing.T) {
 }
 
 func TestReaderAllocatesNothing(t *testing.T) {
-	records := numbered(2000)
+	records := expiring(2000)
 	r, _ := build(t, records)
 	c := r.Cursor()
 	for range 300 { // makes the buffer for going back
@@ -151,6 +152,9 @@ func TestReaderAllocatesNothing(t *testing.T) {
 		}
 		if _, ok, err := r.Get(absent); ok || err != nil {
 			t.Fatal("found")
+		}
+		if due, err := r.Due(15_000); due == 0 || err != nil {
+			t.Fatal("not due")
 		}
 		_, _, _ = c.SeekGE(records[1000].Key)
 		_, _, _ = c.Next()
@@ -189,7 +193,7 @@ func TestReaderOutlivesItsFile(t *testing.T) {
 
 func TestFaultIsAnError(t *testing.T) {
 	d, f := create(t)
-	records := numbered(5000)
+	records := expiring(5000)
 	_, err := fill(f, records, len(records))
 	require.NoError(t, err)
 	r, err := ckpt.Open(f)
@@ -202,6 +206,7 @@ func TestFaultIsAnError(t *testing.T) {
 		"next": func() error { _, _, err := c.Next(); return err },
 		"last": func() error { _, _, err := c.Last(); return err },
 		"seek": func() error { _, _, err := c.SeekGE(records[9].Key); return err },
+		"due":  func() error { _, err := r.Due(1); return err },
 	} {
 		err := guarded(read)
 		require.ErrorIs(t, err, mmapio.ErrFault, what)

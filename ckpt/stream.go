@@ -1,17 +1,37 @@
 package ckpt
 
-import "github.com/tongpengdl/small-db/mmapio"
+import (
+	"io"
 
-// stream writes a file from its first byte to its last. It hands the disk one piece
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// stream writes a checkpoint from its first byte to its last. It hands over one piece
 // of mmapio.PieceSize at a time, cut at multiples of that size, and waits for it.
 type stream struct {
-	f       mmapio.File
-	written uint64 // bytes in the file
-	piece   []byte // bytes that follow them
+	name    string                          // of what is written, for errors
+	put     func(p []byte, at uint64) error // writes p, which follows the at bytes before
+	sync    func() error                    // makes durable what was put
+	written uint64                          // bytes that were put
+	piece   []byte                          // bytes that follow them
 }
 
-func newStream(f mmapio.File) stream {
-	return stream{f: f, piece: make([]byte, 0, mmapio.PieceSize)}
+// toFile writes a file, waiting for the disk after each piece.
+func toFile(f mmapio.File) stream {
+	put := func(p []byte, at uint64) error { return mmapio.WritePieces(f, p, int64(at)) }
+	return stream{name: f.Name(), put: put, sync: f.Sync, piece: make([]byte, 0, mmapio.PieceSize)}
+}
+
+// toWriter writes to w.
+func toWriter(w io.Writer, name string) stream {
+	put := func(p []byte, _ uint64) error {
+		n, err := w.Write(p)
+		if err == nil && n != len(p) {
+			err = io.ErrShortWrite
+		}
+		return err
+	}
+	return stream{name: name, put: put, sync: func() error { return nil }, piece: make([]byte, 0, mmapio.PieceSize)}
 }
 
 // offset is where the next byte goes.
@@ -33,9 +53,12 @@ func (s *stream) write(p []byte) error {
 	return nil
 }
 
-// flush writes what is left of a piece, so that it can be read back.
+// flush writes what there is of a piece.
 func (s *stream) flush() error {
-	if err := mmapio.WritePieces(s.f, s.piece, int64(s.written)); err != nil {
+	if len(s.piece) == 0 {
+		return nil
+	}
+	if err := s.put(s.piece, s.written); err != nil {
 		return err
 	}
 	s.written += uint64(len(s.piece))

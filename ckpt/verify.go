@@ -3,6 +3,7 @@ package ckpt
 import (
 	"bytes"
 	"fmt"
+	"hash/maphash"
 	"io"
 
 	"github.com/tongpengdl/small-db/format"
@@ -11,7 +12,8 @@ import (
 // Verify reads the checkpoint of size bytes in ra, once, and verifies all of it: header, footer,
 // directory, epochs, the checksum of every segment, bucket, block and record, the
 // padding; that keys rise from the first record to the last; that the hash index leads to
-// every record and to nothing else; that the ordered index holds exactly the records it must.
+// every record and to nothing else; that the ordered index holds exactly the records it must; that the
+// deadlines are those of the records, in rising order (by a sum of hashes: it cannot be misled but by chance).
 // Damage is reported as a *format.CorruptionError with name and the offset.
 //
 // It takes memory for the slots of the hash index (10 bytes a key), a segment of records
@@ -22,7 +24,7 @@ func Verify(ra io.ReaderAt, size int64, name string) error {
 		return err
 	}
 	src := source{ra: ra, name: name, salt: o.header.Salt}
-	v := verifier{outline: o, name: name, data: src, index: src}
+	v := verifier{outline: o, name: name, data: src, index: src, deadlines: deadlineBalance{seed: maphash.MakeSeed()}}
 	if err := v.readBuckets(); err != nil {
 		return err
 	}
@@ -33,6 +35,9 @@ func Verify(ra io.ReaderAt, size int64, name string) error {
 		if err := v.verifyRecords(i); err != nil {
 			return err
 		}
+	}
+	if err := v.verifyDeadlines(); err != nil {
+		return err
 	}
 	return v.compare()
 }
@@ -49,6 +54,9 @@ type verifier struct {
 	ordered []uint64 // entries of the ordered index that were read and not yet met
 	read    int      // segments up to here: those of the ordered index that were read
 	met     uint64   // entries of the ordered index
+
+	deadlines deadlineBalance // of the records, less those of the index
+	expiring  uint64          // records with a deadline
 
 	records uint64 // that were read
 	dataLen uint64 // of their keys and values, in bytes
@@ -136,6 +144,10 @@ func (v *verifier) verifyRecord(seg *format.Segment, e *format.Entry, offset uin
 	if !v.leadsTo(format.KeyHash(v.footer.HashSeed, e.Key), offset) {
 		return fmt.Errorf("%w: the hash index does not lead to key %.40q", format.ErrField, e.Key)
 	}
+	if e.Expiry != 0 {
+		v.deadlines.add(uint64(e.Expiry))
+		v.expiring++
+	}
 	v.key = append(v.key[:0], e.Key...)
 	v.records++
 	v.dataLen += uint64(len(e.Key)) + uint64(len(e.Value))
@@ -144,7 +156,7 @@ func (v *verifier) verifyRecord(seg *format.Segment, e *format.Entry, offset uin
 
 // meet takes the next entry of the ordered index, which must be that of the record at offset.
 func (v *verifier) meet(offset uint64) error {
-	at := v.footer.OrderedAt + v.met/format.OrderedBlockEntries*format.OrderedBlockLen
+	at := v.footer.OrderedAt + v.met/format.WordBlockWords*format.WordBlockLen
 	if v.met == v.footer.Entries {
 		return corrupt(v.name, at, fmt.Errorf("ordered index: %w: no entry for the record at %d", format.ErrField, offset))
 	}
@@ -171,21 +183,29 @@ func (v *verifier) readOrdered() error {
 	}
 	v.ordered = v.ordered[:0]
 	left := v.footer.Entries - v.met
-	return v.index.units(seg, format.OrderedBlockLen, func(b []byte, offset uint64) error {
-		block, err := format.DecodeOrderedBlock(b, v.data.salt, offset)
+	return v.index.units(seg, format.WordBlockLen, func(b []byte, offset uint64) error {
+		entries, n, err := v.decodeWords(b, offset, left)
 		if err != nil {
 			return err
 		}
-		n := min(left, format.OrderedBlockEntries)
-		for _, o := range block[n:] {
-			if o != 0 {
-				return fmt.Errorf("ordered block: %w: an entry after the last", format.ErrField)
-			}
-		}
-		v.ordered = append(v.ordered, block[:n]...)
+		v.ordered = append(v.ordered, entries[:n]...)
 		left -= n
 		return nil
 	})
+}
+
+// decodeWords verifies a block of an array of which left words remain, and says how many it holds.
+func (v *verifier) decodeWords(b []byte, offset, left uint64) (block format.WordBlock, n uint64, err error) {
+	if block, err = format.DecodeWordBlock(b, v.data.salt, offset); err != nil {
+		return block, 0, err
+	}
+	n = min(left, format.WordBlockWords)
+	for _, w := range block[n:] {
+		if w != 0 {
+			return block, 0, fmt.Errorf("word block: %w: a word after the last", format.ErrField)
+		}
+	}
+	return block, n, nil
 }
 
 // compare holds the counts against those of the footer. The number of records is the directory's: source.records has seen to that.

@@ -12,7 +12,7 @@ const (
 	// CheckpointHeaderLen is the size of a checkpoint's header page, in bytes: the offset of its first segment.
 	CheckpointHeaderLen = BlockSize
 	// FooterLen is the size of a checkpoint's footer, in bytes: its last ones.
-	FooterLen = 128
+	FooterLen = 192
 )
 
 // CheckpointHeader is the first page of a checkpoint: what is known before it is built.
@@ -68,16 +68,17 @@ type SegmentKind uint32
 
 // The kinds of segments, in the order in which they lie in the file.
 const (
-	SegmentRecords SegmentKind = 1 // records in key order
-	SegmentBuckets SegmentKind = 2 // buckets of the hash index
-	SegmentOrdered SegmentKind = 3 // blocks of the ordered index
-	SegmentEpochs  SegmentKind = 4 // the first sequence of each epoch
+	SegmentRecords   SegmentKind = 1 // records in key order
+	SegmentBuckets   SegmentKind = 2 // buckets of the hash index
+	SegmentOrdered   SegmentKind = 3 // word blocks of the ordered index
+	SegmentDeadlines SegmentKind = 4 // word blocks of the deadlines
+	SegmentEpochs    SegmentKind = 5 // the first sequence of each epoch
 )
 
 // Segment is an entry of the segment directory.
 type Segment struct {
 	Kind    SegmentKind
-	Count   uint32 // of records, buckets, blocks or epochs in it
+	Count   uint32 // of records, buckets, word blocks or epochs in it
 	Offset  uint64 // in the file, in bytes; a multiple of 8
 	Length  uint64 // in bytes, without the padding to the next segment
 	BaseSeq uint64 // what the sequences of its records are relative to; 0 for other kinds
@@ -124,26 +125,33 @@ func DecodeSegment(b []byte, end uint64) (Segment, error) {
 
 // Footer is the end of a checkpoint: what is known once it has been built.
 type Footer struct {
-	Records   uint64  // keys in the checkpoint
-	DataLen   uint64  // lengths of all keys and values, in bytes
-	HashSeed  KeySeed // of the hash index
-	Buckets   uint64  // of the hash index; at least 1
-	BucketsAt uint64  // offset of bucket 0, in bytes; a multiple of BucketLen. All buckets are contiguous.
-	Entries   uint64  // of the ordered index
-	OrderedAt uint64  // offset of its first block, in bytes. All blocks are contiguous.
-	Segments  uint64  // entries of the segment directory
-	Directory uint64  // offset of the segment directory, in bytes; it ends where the footer starts
-	DirSum    uint64  // local checksum of the directory at its offset
-	FileLen   uint64  // of the whole file, in bytes
+	Records     uint64  // keys in the checkpoint
+	DataLen     uint64  // lengths of all keys and values, in bytes
+	HashSeed    KeySeed // of the hash index
+	Buckets     uint64  // of the hash index; at least 1
+	BucketsAt   uint64  // offset of bucket 0, in bytes; a multiple of BucketLen. All buckets are contiguous.
+	Entries     uint64  // of the ordered index
+	OrderedAt   uint64  // offset of its first block, in bytes. All blocks are contiguous.
+	Deadlines   uint64  // records that have one
+	DeadlinesAt uint64  // offset of the first block of deadlines, in bytes. All blocks are contiguous.
+	Segments    uint64  // entries of the segment directory
+	Directory   uint64  // offset of the segment directory, in bytes; it ends where the footer starts
+	DirSum      uint64  // local checksum of the directory at its offset
+	FileLen     uint64  // of the whole file, in bytes
 }
+
+const (
+	footerFields = 14                 // numbers in a footer, of 8 bytes each, after the magic
+	footerUsed   = 8 + 8*footerFields // where its reserved bytes begin
+)
 
 // Encode writes the footer of the checkpoint with this salt to b, which must be FooterLen bytes.
 func (f *Footer) Encode(b []byte, salt uint64) {
 	clear(b[:FooterLen])
 	copy(b, footerMagic)
 	le := binary.LittleEndian
-	for i, v := range [...]uint64{f.Records, f.DataLen, f.HashSeed.K0, f.HashSeed.K1, f.Buckets, f.BucketsAt,
-		f.Entries, f.OrderedAt, f.Segments, f.Directory, f.DirSum, f.FileLen} {
+	for i, v := range [footerFields]uint64{f.Records, f.DataLen, f.HashSeed.K0, f.HashSeed.K1, f.Buckets, f.BucketsAt,
+		f.Entries, f.OrderedAt, f.Deadlines, f.DeadlinesAt, f.Segments, f.Directory, f.DirSum, f.FileLen} {
 		le.PutUint64(b[8+8*i:], v)
 	}
 	putSum(b[:FooterLen], salt, f.FileLen-FooterLen)
@@ -161,16 +169,17 @@ func DecodeFooter(b []byte, salt, fileLen uint64) (Footer, error) {
 	if err := checkSum(b, salt, fileLen-FooterLen); err != nil {
 		return Footer{}, fmt.Errorf("checkpoint footer: %w", err)
 	}
-	if !allZero(b[104 : FooterLen-SumLen]) {
+	if !allZero(b[footerUsed : FooterLen-SumLen]) {
 		return Footer{}, fmt.Errorf("checkpoint footer: %w", errReserved)
 	}
-	var v [12]uint64
+	var v [footerFields]uint64
 	for i := range v {
 		v[i] = binary.LittleEndian.Uint64(b[8+8*i:])
 	}
 	f := Footer{
 		Records: v[0], DataLen: v[1], HashSeed: KeySeed{v[2], v[3]}, Buckets: v[4], BucketsAt: v[5],
-		Entries: v[6], OrderedAt: v[7], Segments: v[8], Directory: v[9], DirSum: v[10], FileLen: v[11],
+		Entries: v[6], OrderedAt: v[7], Deadlines: v[8], DeadlinesAt: v[9],
+		Segments: v[10], Directory: v[11], DirSum: v[12], FileLen: v[13],
 	}
 	if err := f.validate(fileLen); err != nil {
 		return Footer{}, err
@@ -186,8 +195,10 @@ func (f *Footer) validate(fileLen uint64) error {
 		return fmt.Errorf("checkpoint footer: %w: it says %d bytes, the file has %d", ErrLength, f.FileLen, fileLen)
 	case f.Buckets == 0 || f.BucketsAt%BucketLen != 0 || !fits(f.BucketsAt, f.Buckets, BucketLen):
 		return fmt.Errorf("checkpoint footer: %w: %d buckets at %d", ErrLength, f.Buckets, f.BucketsAt)
-	case f.Entries > f.Records || f.OrderedAt%8 != 0 || !fits(f.OrderedAt, OrderedBlocks(f.Entries), OrderedBlockLen):
+	case f.Entries > f.Records || f.OrderedAt%8 != 0 || !fits(f.OrderedAt, WordBlocks(f.Entries), WordBlockLen):
 		return fmt.Errorf("checkpoint footer: %w: %d ordered entries at %d", ErrLength, f.Entries, f.OrderedAt)
+	case f.Deadlines > f.Records || f.DeadlinesAt%8 != 0 || !fits(f.DeadlinesAt, WordBlocks(f.Deadlines), WordBlockLen):
+		return fmt.Errorf("checkpoint footer: %w: %d deadlines at %d", ErrLength, f.Deadlines, f.DeadlinesAt)
 	case f.Records > f.Buckets*BucketSlots:
 		return fmt.Errorf("checkpoint footer: %w: %d records in %d buckets", ErrField, f.Records, f.Buckets)
 	case f.Directory%8 != 0 || !fits(f.Directory, f.Segments, SegmentEntryLen) || f.Directory+f.Segments*SegmentEntryLen != end:

@@ -61,8 +61,8 @@ func TestPlaces(t *testing.T) {
 			return err
 		},
 		"bucket": func(b []byte, salt, offset uint64) error { _, err := format.DecodeBucket(b, salt, offset); return err },
-		"ordered block": func(b []byte, salt, offset uint64) error {
-			_, err := format.DecodeOrderedBlock(b, salt, offset)
+		"word block": func(b []byte, salt, offset uint64) error {
+			_, err := format.DecodeWordBlock(b, salt, offset)
 			return err
 		},
 		"frame header": func(b []byte, salt, offset uint64) error {

@@ -88,6 +88,14 @@ var fieldRows = []struct {
 	{"footer", "ordered at", foot.OrderedAt + 4, format.ErrLength},
 	{"footer", "ordered at", 0, format.ErrLength},
 	{"footer", "ordered at", 1<<64 - 8, format.ErrLength},
+	{"footer", "deadlines", 0, nil},
+	{"footer", "deadlines", foot.Records + 1, format.ErrLength},
+	{"footer", "deadlines", 1<<64 - 1, format.ErrLength},
+	{"footer", "deadlines at", foot.DeadlinesAt + 4, format.ErrLength},
+	{"footer", "deadlines at", 0, format.ErrLength},
+	{"footer", "deadlines at", format.CheckpointHeaderLen - 8, format.ErrLength},
+	{"footer", "deadlines at", end, format.ErrLength},
+	{"footer", "deadlines at", 1<<64 - 8, format.ErrLength},
 	{"footer", "segments", foot.Segments + 1, format.ErrLength},
 	{"footer", "segments", foot.Segments - 1, format.ErrLength},
 	{"footer", "segments", 1<<64 - 1, format.ErrLength},
@@ -204,6 +212,24 @@ func TestFooterFileLength(t *testing.T) {
 	}
 }
 
+// TestFooterCounts: neither index has more words than there are records, also where there is space for them.
+func TestFooterCounts(t *testing.T) {
+	f := format.Footer{Records: 2, Buckets: 1, BucketsAt: 8192, OrderedAt: 4096, DeadlinesAt: 4096, Directory: 16384, FileLen: 16384 + format.FooterLen}
+	for _, c := range []struct {
+		entries, deadlines uint64
+		want               error
+	}{
+		{0, 0, nil}, {2, 2, nil}, {3, 0, format.ErrLength}, {0, 3, format.ErrLength},
+	} {
+		f.Entries, f.Deadlines = c.entries, c.deadlines
+		b := make([]byte, format.FooterLen)
+		f.Encode(b, testSalt)
+		_, err := format.DecodeFooter(b, testSalt, f.FileLen)
+		assert.ErrorIs(t, err, c.want, "%+v", c)
+		assert.Equal(t, c.want == nil, err == nil, "%+v", c)
+	}
+}
+
 func TestSegmentBounds(t *testing.T) {
 	const end = 1 << 20 // of the file
 	for _, c := range []struct {
@@ -213,7 +239,7 @@ func TestSegmentBounds(t *testing.T) {
 		{format.Segment{Kind: format.SegmentRecords, Offset: 4096, Length: end - 4096}, nil},
 		{format.Segment{Kind: format.SegmentEpochs, Offset: end}, nil},
 		{format.Segment{Kind: 0, Offset: 4096}, format.ErrField},
-		{format.Segment{Kind: 5, Offset: 4096}, format.ErrField},
+		{format.Segment{Kind: 6, Offset: 4096}, format.ErrField},
 		{format.Segment{Kind: format.SegmentRecords, Offset: 4088}, format.ErrLength},
 		{format.Segment{Kind: format.SegmentRecords, Offset: 4100}, format.ErrLength},
 		{format.Segment{Kind: format.SegmentRecords, Offset: end + 8}, format.ErrLength},

@@ -24,7 +24,7 @@ func TestOpenVersion1(t *testing.T) {
 	require.NoError(t, err)
 	checkpoint := golden(t, "checkpoint.2")
 	require.Equal(t, format.VersionFile{
-		UUID: format.UUID([]byte("a small database")), Generation: 2, CheckpointLen: 5040, CheckpointSum: 0x783763b62f55e595, Epoch: 1,
+		UUID: format.UUID([]byte("a small database")), Generation: 2, CheckpointLen: 5656, CheckpointSum: 0xc72b64e5cb3acee8, Epoch: 1,
 	}, v)
 	require.Equal(t, v.CheckpointLen, uint64(len(checkpoint)))
 	require.Equal(t, v.CheckpointSum, number(checkpoint[len(checkpoint)-format.SumLen:]), "version names this checkpoint")
@@ -47,12 +47,15 @@ func TestOpenVersion1Checkpoint(t *testing.T) {
 		require.Equal(t, s.Sum, format.Sum(b[s.Offset:s.Offset+s.Length], h.Salt, s.Offset))
 		kinds[s.Kind] = s
 	}
-	require.Len(t, kinds, 4)
+	require.Len(t, kinds, 5)
 
 	records := kinds[format.SegmentRecords]
-	block, err := format.DecodeOrderedBlock(b[f.OrderedAt:], h.Salt, f.OrderedAt)
+	block, err := format.DecodeWordBlock(b[f.OrderedAt:], h.Salt, f.OrderedAt)
 	require.NoError(t, err)
-	require.Equal(t, format.OrderedBlock{records.Offset}, block)
+	require.Equal(t, format.WordBlock{records.Offset}, block)
+	block, err = format.DecodeWordBlock(b[f.DeadlinesAt:], h.Salt, f.DeadlinesAt)
+	require.NoError(t, err)
+	require.Equal(t, format.WordBlock{4102444800e9}, block, "of cherry")
 	bucket, err := format.DecodeBucket(b[f.BucketsAt:], h.Salt, f.BucketsAt)
 	require.NoError(t, err)
 	at, seqs := records.Offset, map[string]uint64{}

@@ -194,9 +194,9 @@ func TestDecodersDoNotAllocate(t *testing.T) {
 	bucket := make([]byte, format.BucketLen)
 	new(format.Bucket).Encode(bucket, 1, 2)
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = format.DecodeBucket(bucket, 1, 2) }))
-	block := make([]byte, format.OrderedBlockLen)
-	new(format.OrderedBlock).Encode(block, 1, 2)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = format.DecodeOrderedBlock(block, 1, 2) }))
+	block := make([]byte, format.WordBlockLen)
+	new(format.WordBlock).Encode(block, 1, 2)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = format.DecodeWordBlock(block, 1, 2) }))
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = format.KeyHash(sampleSeed, block) }))
 	assert.Zero(t, testing.AllocsPerRun(100, func() { format.RecordKey(hostileRecords[0].b) }))
 

@@ -79,45 +79,48 @@ func CheckBucket(b []byte, salt, offset uint64) error {
 // SlotAt is slot i of the bucket at the start of b. i is below BucketSlots.
 func SlotAt(b []byte, i int) Slot { return Slot(binary.LittleEndian.Uint64(b[8*i:])) }
 
-// The ordered index of a checkpoint is an array of blocks of record offsets, in key
-// order: the first record of each segment and then the first one past
+// OrderedStride is the distance between indexed records, in bytes. The ordered index of a checkpoint is an
+// array of record offsets, in key order: the first record of each segment and then the first one past
 // every OrderedStride bytes. Keys are not repeated; a search reads them in the records.
+const OrderedStride = 4096
+
+// The ordered index and the deadlines of a checkpoint are arrays of words, never 0, in word blocks. The
+// last block of an array is filled up with zeros. The deadlines are those of all records that have one, in rising order,
+// each as often as there are records with it.
 const (
-	// OrderedStride is the distance between indexed records, in bytes.
-	OrderedStride = 4096
-	// OrderedBlockLen is the size of a block of the ordered index, in bytes.
-	OrderedBlockLen = 512
-	// OrderedBlockEntries is the number of offsets in a block. The last block is filled up with zeros.
-	OrderedBlockEntries = (OrderedBlockLen - SumLen) / 8
+	// WordBlockLen is the size of a word block, in bytes.
+	WordBlockLen = 512
+	// WordBlockWords is the number of words in a word block.
+	WordBlockWords = (WordBlockLen - SumLen) / 8
 )
 
-// OrderedBlocks is the number of blocks that hold n offsets.
-func OrderedBlocks(n uint64) uint64 { return n/OrderedBlockEntries + min(n%OrderedBlockEntries, 1) }
+// WordBlocks is the number of blocks that hold n words.
+func WordBlocks(n uint64) uint64 { return n/WordBlockWords + min(n%WordBlockWords, 1) }
 
-// OrderedBlock is a decoded block of the ordered index.
-type OrderedBlock [OrderedBlockEntries]uint64
+// WordBlock is a decoded word block.
+type WordBlock [WordBlockWords]uint64
 
 // Encode writes the block at offset of the checkpoint with this salt to b.
-func (o *OrderedBlock) Encode(b []byte, salt, offset uint64) {
-	b = b[:OrderedBlockLen]
-	for i, v := range o {
+func (w *WordBlock) Encode(b []byte, salt, offset uint64) {
+	b = b[:WordBlockLen]
+	for i, v := range w {
 		binary.LittleEndian.PutUint64(b[8*i:], v)
 	}
 	putSum(b, salt, offset)
 }
 
-// DecodeOrderedBlock reads and verifies the block at the start of b, which lies at
+// DecodeWordBlock reads and verifies the block at the start of b, which lies at
 // offset in the checkpoint with this salt. It allocates nothing.
-func DecodeOrderedBlock(b []byte, salt, offset uint64) (o OrderedBlock, err error) {
-	if len(b) < OrderedBlockLen {
-		return OrderedBlock{}, fmt.Errorf("ordered block: %w: %d bytes", ErrLength, len(b))
+func DecodeWordBlock(b []byte, salt, offset uint64) (w WordBlock, err error) {
+	if len(b) < WordBlockLen {
+		return WordBlock{}, fmt.Errorf("word block: %w: %d bytes", ErrLength, len(b))
 	}
-	b = b[:OrderedBlockLen]
+	b = b[:WordBlockLen]
 	if err := checkSum(b, salt, offset); err != nil {
-		return OrderedBlock{}, fmt.Errorf("ordered block: %w", err)
+		return WordBlock{}, fmt.Errorf("word block: %w", err)
 	}
-	for i := range o {
-		o[i] = binary.LittleEndian.Uint64(b[8*i:])
+	for i := range w {
+		w[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}
-	return o, nil
+	return w, nil
 }

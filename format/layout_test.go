@@ -184,15 +184,17 @@ func bucketFields(b []byte, k format.Bucket, salt, offset uint64) []field {
 	return append(fields, seal(b[:64], salt, offset))
 }
 
-func orderedFields(b []byte, o format.OrderedBlock, salt, offset uint64) []field {
-	used := len(o)
-	for used > 0 && o[used-1] == 0 {
+func recordAt(b []byte) string { return fmt.Sprintf("record at %08x", number(b)) }
+
+// wordFields are those of a word block; name and show say what the words are.
+func wordFields(b []byte, w format.WordBlock, name string, show func([]byte) string, salt, offset uint64) []field {
+	used := len(w)
+	for used > 0 && w[used-1] == 0 {
 		used--
 	}
-	record := func(b []byte) string { return fmt.Sprintf("record at %08x", number(b)) }
 	var fields []field
-	for i, v := range o[:used] {
-		fields = append(fields, field{8 * i, 8, fmt.Sprintf("offset %d", i), v, record})
+	for i, v := range w[:used] {
+		fields = append(fields, field{8 * i, 8, fmt.Sprintf("%s %d", name, i), v, show})
 	}
 	return append(fields, zero(8*used, 504, "unused"), seal(b[:512], salt, offset))
 }
@@ -201,7 +203,7 @@ func epochFields(e format.EpochStart) []field {
 	return []field{num(0, 8, "epoch", e.Epoch), num(8, 8, "first seq", e.FirstSeq)}
 }
 
-var segmentKinds = map[uint64]string{1: "records", 2: "buckets", 3: "ordered index", 4: "epochs"}
+var segmentKinds = map[uint64]string{1: "records", 2: "buckets", 3: "ordered index", 4: "deadlines", 5: "epochs"}
 
 func segmentFields(s format.Segment) []field {
 	return []field{
@@ -216,8 +218,9 @@ func footerFields(b []byte, f format.Footer, salt uint64) []field {
 		hexa(24, "hash seed 0", f.HashSeed.K0), hexa(32, "hash seed 1", f.HashSeed.K1),
 		num(40, 8, "buckets", f.Buckets), num(48, 8, "buckets at", f.BucketsAt),
 		num(56, 8, "entries", f.Entries), num(64, 8, "ordered at", f.OrderedAt),
-		num(72, 8, "segments", f.Segments), num(80, 8, "directory at", f.Directory), hexa(88, "directory sum", f.DirSum),
-		num(96, 8, "file length", f.FileLen), zero(104, 120, "reserved"), seal(b[:128], salt, f.FileLen-128),
+		num(72, 8, "deadlines", f.Deadlines), num(80, 8, "deadlines at", f.DeadlinesAt),
+		num(88, 8, "segments", f.Segments), num(96, 8, "directory at", f.Directory), hexa(104, "directory sum", f.DirSum),
+		num(112, 8, "file length", f.FileLen), zero(120, 184, "reserved"), seal(b[:192], salt, f.FileLen-192),
 	}
 }
 

@@ -43,7 +43,7 @@ func TestLayoutsOfParts(t *testing.T) {
 		require.Equal(t, trailer, gotTrailer)
 
 		s := format.Segment{
-			Kind: format.SegmentKind(1 + r.IntN(4)), Count: uint32(r.u64()), Offset: 8 * r.between(512, 1<<37),
+			Kind: format.SegmentKind(1 + r.IntN(5)), Count: uint32(r.u64()), Offset: 8 * r.between(512, 1<<37),
 			Length: r.between(0, 1<<20), BaseSeq: r.u64(), Sum: r.u64(),
 		}
 		b = s.Append([]byte("before"))[6:]
@@ -160,6 +160,6 @@ func TestAlignAndFrameLen(t *testing.T) {
 		assert.Equal(t, want, format.ValidAlign(n), "%d", n)
 	}
 	for n, want := range map[uint64]uint64{0: 0, 1: 1, 63: 1, 64: 2, 126: 2, 127: 3, 1<<64 - 1: 292805461487453201} {
-		assert.Equal(t, want, format.OrderedBlocks(n), "%d", n)
+		assert.Equal(t, want, format.WordBlocks(n), "%d", n)
 	}
 }

@@ -141,10 +141,9 @@ func sampleCheckpoint() *image {
 	h.Encode(page)
 	m.add("header page", page, headerFields(page, h))
 
-	f := format.Footer{HashSeed: sampleSeed, Buckets: 1, Entries: 1}
+	f := format.Footer{HashSeed: sampleSeed, Buckets: 1, Entries: 1, Deadlines: 1}
 	var bucket format.Bucket
-	var ordered format.OrderedBlock
-	ordered[0] = m.at()
+	ordered := format.WordBlock{m.at()}
 	var segments []format.Segment
 	segment := func(kind format.SegmentKind, from uint64, count uint32, baseSeq uint64) {
 		b := m.bytes[from:]
@@ -181,10 +180,13 @@ func sampleCheckpoint() *image {
 
 	from = m.at()
 	f.OrderedAt = from
-	b = make([]byte, format.OrderedBlockLen)
-	ordered.Encode(b, sampleSalt, from)
-	m.add("ordered index: its only block", b, orderedFields(b, ordered, sampleSalt, from))
+	m.addWords("ordered index: its only block", ordered, "offset", recordAt)
 	segment(format.SegmentOrdered, from, 1, 0)
+
+	from = m.at()
+	f.DeadlinesAt = from
+	m.addWords("deadlines: their only block", format.WordBlock{uint64(sampleExpires)}, "deadline", whenText)
+	segment(format.SegmentDeadlines, from, 1, 0)
 
 	from = m.at()
 	e := format.EpochStart{Epoch: 1, FirstSeq: 1}
@@ -193,6 +195,13 @@ func sampleCheckpoint() *image {
 
 	m.addEnd(&f, segments)
 	return m
+}
+
+// addWords adds a word block.
+func (m *image) addWords(title string, w format.WordBlock, name string, show func([]byte) string) {
+	at, b := m.at(), make([]byte, format.WordBlockLen)
+	w.Encode(b, sampleSalt, at)
+	m.add(title, b, wordFields(b, w, name, show, sampleSalt, at))
 }
 
 // slotHash is the hash of the key that a slot leads to.

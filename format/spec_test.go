@@ -92,7 +92,8 @@ var specified = []struct {
 	{"Header page", false, func() []field { return sampleCheckpoint().titled("header page") }},
 	{"Checkpoint record", true, func() []field { return sampleCheckpoint().titled("a record: cherry") }},
 	{"Bucket", false, func() []field { return merged("slots", sampleCheckpoint().titled("hash index")) }},
-	{"Block of the ordered index", false, func() []field { return merged("offsets", sampleCheckpoint().titled("ordered index")) }},
+	{"Word block", false, func() []field { return merged("words", sampleCheckpoint().titled("ordered index")) }},
+	{"Word block", false, func() []field { return merged("words", sampleCheckpoint().titled("deadlines")) }},
 	{"Epoch", false, func() []field { return sampleCheckpoint().titled("epochs") }},
 	{"Entry of the segment directory", false, func() []field { return sampleCheckpoint().titled("segment directory") }},
 	{"Footer", false, func() []field { return sampleCheckpoint().titled("footer") }},
@@ -177,7 +178,8 @@ func TestSpecificationNumbers(t *testing.T) {
 		{"Flags", map[string]uint64{"expiry": format.FlagExpiry}},
 		{"Kinds of segments", map[string]uint64{
 			"records": uint64(format.SegmentRecords), "buckets": uint64(format.SegmentBuckets),
-			"ordered index": uint64(format.SegmentOrdered), "epochs": uint64(format.SegmentEpochs),
+			"ordered index": uint64(format.SegmentOrdered), "deadlines": uint64(format.SegmentDeadlines),
+			"epochs": uint64(format.SegmentEpochs),
 		}},
 	} {
 		got := map[string]uint64{}

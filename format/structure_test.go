@@ -164,12 +164,12 @@ func recordStructure(r random) structure {
 
 func checkpointStructures(r random) []structure {
 	h := format.CheckpointHeader{UUID: r.uuid(), Generation: r.between(1, 1<<64-1), Salt: r.u64(), Position: r.position()}
-	bucket, block := new(format.Bucket), new(format.OrderedBlock)
+	bucket, block := new(format.Bucket), new(format.WordBlock)
 	for i := range r.IntN(len(bucket) + 1) {
 		bucket[i] = format.NewSlot(r.Uint64(), r.between(4096, format.MaxCheckpointLen-1))
 	}
 	for i := range r.IntN(len(block) + 1) {
-		block[i] = r.between(4096, format.MaxCheckpointLen-1)
+		block[i] = r.between(1, 1<<64-1)
 	}
 	f := r.footer()
 	return []structure{
@@ -180,11 +180,11 @@ func checkpointStructures(r random) []structure {
 		of("bucket", *bucket, page(format.BucketLen, func(k *format.Bucket, b []byte) { k.Encode(b, testSalt, testOffset) }),
 			func(b []byte) (format.Bucket, error) { return format.DecodeBucket(b, testSalt, testOffset) },
 			func(b []byte, k format.Bucket) []field { return bucketFields(b, k, testSalt, testOffset) }),
-		of("ordered block", *block, page(format.OrderedBlockLen, func(o *format.OrderedBlock, b []byte) { o.Encode(b, testSalt, testOffset) }),
-			func(b []byte) (format.OrderedBlock, error) {
-				return format.DecodeOrderedBlock(b, testSalt, testOffset)
-			},
-			func(b []byte, o format.OrderedBlock) []field { return orderedFields(b, o, testSalt, testOffset) }),
+		of("word block", *block, page(format.WordBlockLen, func(w *format.WordBlock, b []byte) { w.Encode(b, testSalt, testOffset) }),
+			func(b []byte) (format.WordBlock, error) { return format.DecodeWordBlock(b, testSalt, testOffset) },
+			func(b []byte, w format.WordBlock) []field {
+				return wordFields(b, w, "word", decimal, testSalt, testOffset)
+			}),
 		entryStructure(r),
 	}
 }
@@ -198,7 +198,9 @@ func (r random) footer() format.Footer {
 	f.BucketsAt = format.CheckpointHeaderLen + 64*r.between(0, 1<<30)
 	f.OrderedAt = f.BucketsAt + f.Buckets*format.BucketLen
 	f.Segments = r.between(1, 1<<20)
-	f.Directory = f.OrderedAt + format.OrderedBlocks(f.Entries)*format.OrderedBlockLen + 16
+	f.Deadlines = r.between(0, f.Records)
+	f.DeadlinesAt = f.OrderedAt + format.WordBlocks(f.Entries)*format.WordBlockLen
+	f.Directory = f.DeadlinesAt + format.WordBlocks(f.Deadlines)*format.WordBlockLen + 16
 	f.FileLen = f.Directory + f.Segments*format.SegmentEntryLen + format.FooterLen
 	return f
 }
