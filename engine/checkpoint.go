@@ -18,7 +18,6 @@ type pending struct {
 	generation uint64 // of the checkpoint, and of the first log after it
 	position   format.Position
 	epochs     []format.EpochStart
-	keys       uint64       // how many there are, if no file is damaged
 	built      *ckpt.Reader // its checkpoint, durable under its name; version may name it already, so it is never made again
 }
 
@@ -38,15 +37,16 @@ func (db *DB) freeze() (p *pending, err error) {
 		if err := db.failed(); err != nil {
 			return err
 		}
+		if err := db.stamp(); err != nil {
+			return err
+		}
 		if err := db.rotate(d, 0); err != nil {
 			return err
 		}
+		p = &pending{generation: db.live.id.Generation, position: db.live.framer.Position(), epochs: db.epochs}
+		d.references.start(p.position.Seq)
 		v := db.view.Load()
 		db.view.Store(&view{base: v.base, frozen: v.delta, delta: d})
-		p = &pending{
-			generation: db.live.id.Generation, position: db.live.framer.Position(),
-			epochs: slices.Clone(db.epochs), keys: uint64(max(0, db.keys.Load())),
-		}
 		db.logged.Store(0)
 		db.written.Store(0)
 		db.updates.Store(0)
@@ -61,8 +61,7 @@ func (c *checkpointer) complete(p *pending) error {
 	db := c.db
 	v := db.view.Load()
 	if p.built == nil {
-		source := &merge{base: v.base, frozen: v.frozen, keys: p.keys, interrupted: c.interrupted}
-		built, err := db.writeCheckpoint(p.generation, p.position, source, p.epochs)
+		built, err := db.writeCheckpoint(p, &view{base: v.base, frozen: v.frozen}, c.interrupted)
 		if err != nil {
 			return fmt.Errorf("%s: %w", format.CheckpointName(p.generation), err)
 		}
@@ -77,6 +76,7 @@ func (c *checkpointer) complete(p *pending) error {
 	if err := publish(db.dir, version); err != nil {
 		return fmt.Errorf("switch to %s: %w", format.CheckpointName(p.generation), err)
 	}
+	db.lockLater(next.Mapping(), 0, int64(len(next.Mapping().Bytes())))
 	db.view.Store(&view{base: next, delta: db.view.Load().delta})
 	logs := *v.frozen.logs.Load()
 	c.deltas = append(c.deltas, deltaLogs{logs[0].generation, logs[len(logs)-1].generation, v.frozen.gone})
@@ -94,18 +94,17 @@ func (c *checkpointer) interrupted() error {
 	return c.db.failed()
 }
 
-// writeCheckpoint builds the checkpoint of a generation from a source, reads it back from the disk, and
-// gives it its name, durably. A nil source is empty.
-func (db *DB) writeCheckpoint(generation uint64, at format.Position, source *merge, epochs []format.EpochStart) (*ckpt.Reader, error) {
-	name := format.CheckpointName(generation)
+// writeCheckpoint builds the checkpoint of a state from its base and its frozen delta, reads it back from the disk, and
+// gives it its name, durably. A nil view is empty. interrupted says why to give up; it may be nil.
+func (db *DB) writeCheckpoint(p *pending, v *view, interrupted func() error) (*ckpt.Reader, error) {
+	name := format.CheckpointName(p.generation)
 	temp := name + format.TempSuffix
 	if err := ignoreMissing(db.dir.Remove(temp)); err != nil { // of an attempt that failed
 		return nil, err
 	}
-	header := format.CheckpointHeader{UUID: db.uuid, Generation: generation, Salt: randomUint64(), Position: at}
-	err := db.buildCheckpoint(temp, header, source, epochs)
+	err := db.buildCheckpoint(temp, p, v, interrupted)
 	if err == nil {
-		err = verifyCheckpoint(db.dir, temp, source.stop())
+		err = verifyCheckpoint(db.dir, temp, interrupted)
 	}
 	if err != nil {
 		return nil, errors.Join(diskError(err), ignoreMissing(db.dir.Remove(temp)))
@@ -119,23 +118,60 @@ func (db *DB) writeCheckpoint(generation uint64, at format.Position, source *mer
 	return openCheckpoint(db.dir, name)
 }
 
-func (db *DB) buildCheckpoint(name string, header format.CheckpointHeader, source *merge, epochs []format.EpochStart) error {
+func (db *DB) buildCheckpoint(name string, p *pending, v *view, interrupted func() error) error {
 	f, err := db.dir.Create(name)
 	if err != nil {
 		return err
 	}
+	header := format.CheckpointHeader{UUID: db.uuid, Generation: p.generation, Salt: randomUint64(), Position: p.position}
 	var keys uint64
-	if source != nil {
-		keys = source.keys
+	if v != nil {
+		keys = v.keysAtMost()
 	}
 	b, err := ckpt.NewBuilder(f, header, keys)
-	if err == nil && source != nil {
-		err = source.run(b)
+	if err == nil && v != nil {
+		err = v.build(b, p.position.Time, interrupted)
 	}
 	if err == nil {
-		_, err = b.Finish(epochs)
+		_, err = b.Finish(p.epochs)
 	}
 	return errors.Join(readError(err), f.Close())
+}
+
+// build adds the keys of a base and a frozen delta to a checkpoint, without those that were due at an engine time. Each is
+// verified in a copy, so that what is written is what was verified.
+func (v *view) build(b *ckpt.Builder, t int64, interrupted func() error) error {
+	var runs []runCursor
+	if v.frozen != nil {
+		whole, err := v.frozen.sortedKeys(interrupted)
+		if err != nil {
+			return err
+		}
+		runs = []runCursor{{delta: v.frozen, run: whole}}
+	}
+	w, err := newWalk(v, runs, t, nil, nil, false)
+	if err != nil {
+		return err
+	}
+	return w.build(b, interrupted)
+}
+
+// build adds what is left of the walk to a checkpoint.
+func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
+	for n := 0; ; n++ {
+		if interrupted != nil && n%interruptStride == 0 {
+			if err := interrupted(); err != nil {
+				return err
+			}
+		}
+		ok, err := w.next()
+		if !ok || err != nil {
+			return err
+		}
+		if err := b.Add(w.record); err != nil {
+			return err
+		}
+	}
 }
 
 // retire removes what neither the base nor the checkpoint before it needs. A log that is not mapped any

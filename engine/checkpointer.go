@@ -68,7 +68,7 @@ func (c *checkpointer) poke() {
 }
 
 // Checkpoint makes a checkpoint of all that was acknowledged before the call, and returns when it is
-// what the next open starts from. Nobody waits for it but the caller. If nothing has changed since the last one, that is it. If ctx
+// what the next open starts from. Nobody waits for it but the caller. If nothing has changed since the last one, and no key has expired, that is it. If ctx
 // ends first, the checkpoint goes on without the caller.
 func (db *DB) Checkpoint(ctx context.Context) error {
 	answer := make(chan error, 1)
@@ -147,6 +147,7 @@ func (c *checkpointer) reached() bool {
 	logBytes := max(db.opts.CheckpointLogBytes, c.baseLen.Load())
 	return db.logged.Load() >= logBytes ||
 		db.written.Load() >= fileBytesFactor*logBytes ||
+		db.crowded() ||
 		db.opts.CheckpointUpdates > 0 && db.updates.Load() >= db.opts.CheckpointUpdates
 }
 
@@ -175,7 +176,7 @@ func (c *checkpointer) checkpoint() error {
 			return err
 		}
 	}
-	if c.db.updates.Load() == 0 {
+	if c.db.updates.Load() == 0 && !c.db.anyDue() {
 		return nil
 	}
 	c.changed = time.Time{}

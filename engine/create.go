@@ -20,29 +20,48 @@ func (db *DB) create(c *contents) error {
 	if err := db.mayCreate(c); err != nil {
 		return err
 	}
-	for _, name := range append(c.temporary, format.NewVersionName, format.SpareName, format.LogName(1), format.CheckpointName(1)) {
+	if err := db.clear(c); err != nil {
+		return err
+	}
+	_, _ = rand.Read(db.uuid[:]) // never fails
+	first := format.Start(db.uuid, db.clock.now())
+	epochs := []format.EpochStart{{Epoch: first.Epoch, FirstSeq: 1}}
+	base, err := db.writeCheckpoint(&pending{generation: firstGeneration, position: first, epochs: epochs}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return db.found(base, first)
+}
+
+// clear removes what an earlier creation may have left.
+func (db *DB) clear(c *contents) error {
+	for _, name := range append(c.temporary, format.NewVersionName, format.SpareName,
+		format.LogName(firstGeneration), format.CheckpointName(firstGeneration)) {
 		if err := ignoreMissing(db.dir.Remove(name)); err != nil {
 			return err
 		}
 	}
-	_, _ = rand.Read(db.uuid[:]) // never fails
-	const generation = 1
-	first := format.Start(db.uuid, db.now())
-	base, err := db.writeCheckpoint(generation, first, nil, []format.EpochStart{{Epoch: first.Epoch, FirstSeq: 1}})
+	return nil
+}
+
+// firstGeneration is that of a new database.
+const firstGeneration = 1
+
+// found makes a database of its first checkpoint, which is durable under its name: an empty log that starts at a position, and
+// at last version, whose renaming is the commit point.
+func (db *DB) found(base *ckpt.Reader, at format.Position) error {
+	d, err := newDelta(db.seed, base.Footer().FileLen, 0)
 	if err != nil {
 		return err
 	}
-	d, err := newDelta(db.seed, 0, 0)
-	if err != nil {
-		return err
-	}
-	if err := db.firstLog(&logStart{generation: generation, previous: format.Predecessor{Position: first}, delta: d}); err != nil {
+	d.references.start(at.Seq)
+	if err := db.firstLog(&logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d}); err != nil {
 		return err
 	}
 	if err := publish(db.dir, versionFor(base)); err != nil {
 		return err
 	}
-	db.restore(base, d, first)
+	db.restore(base, d, at)
 	db.recovery.Created, db.recovery.Clean = true, true
 	return nil
 }
@@ -96,9 +115,10 @@ func (db *DB) firstLog(start *logStart) error {
 
 // restore makes base and d the state at a position.
 func (db *DB) restore(base *ckpt.Reader, d *delta, at format.Position) {
+	d.references.start(at.Seq)
 	db.view.Store(&view{base: base, delta: d})
 	db.epochs = base.Epochs()
-	db.keys.Store(int64(base.Footer().Records))
+	db.clock.raise(at.Time)
 	db.epoch.Store(at.Epoch)
 	db.applied.Store(at.Seq)
 }

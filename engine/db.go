@@ -21,6 +21,7 @@ type DB struct {
 	logger   *slog.Logger
 	uuid     format.UUID
 	seed     maphash.Seed // of the tables of all deltas
+	clock    clock
 	recovery Recovery
 
 	view     atomic.Pointer[view] // nil once closed
@@ -28,16 +29,15 @@ type DB struct {
 	spares   *spares
 
 	// These belong to the holder of the pipeline.
-	live       *liveLog           // nil until the first write after a clean open
-	mustRotate bool               // a rotation has failed midway: nothing may be written to live any more
-	tail       format.Predecessor // what the next log says of the newest one; End, Position and Commit count only without live
-	epochs     []format.EpochStart
-	offsets    []int64  // of the records of the group that is being committed, from the start of the frame
-	hashes     []uint64 // of their keys
+	live       *liveLog            // nil until the first write after a clean open
+	mustRotate bool                // a rotation has failed midway: nothing may be written to live any more
+	tail       format.Predecessor  // what the next log says of the newest one; End, Position and Commit count only without live
+	epochs     []format.EpochStart // constant while open
+	entering   []entering          // the records of the group that is being committed
+	hashes     []uint64            // of their keys
 
 	applied    atomic.Uint64 // sequence of the last operation applied
 	epoch      atomic.Uint64 // of new operations; constant while open
-	keys       atomic.Int64
 	operations atomic.Uint64
 	groups     atomic.Uint64
 	logged     atomic.Int64  // record bytes since the last checkpoint began
@@ -47,6 +47,8 @@ type DB struct {
 	damage     atomic.Pointer[error] // the first that was met
 
 	checkpointer *checkpointer
+	warmer       warmer
+	final        atomic.Pointer[usage] // when it was closed
 
 	closing   sync.Once
 	closeErr  error
@@ -65,17 +67,39 @@ func (db *DB) Version() Version {
 // Stats returns how the database is doing. It is cheap, and works after Close.
 func (db *DB) Stats() Stats {
 	s := Stats{
-		Keys:       uint64(max(0, db.keys.Load())),
 		Version:    db.Version(),
 		Operations: db.operations.Load(),
 		Groups:     db.groups.Load(),
 		LogBytes:   uint64(db.logged.Load()),
 		Failure:    db.failed(),
 		Damage:     db.damaged(),
+		Warm:       !db.warmer.cold.Load(),
 		Recovery:   db.recovery,
 	}
+	u := db.usage()
+	s.Keys, s.MemoryBytes = u.keys, u.memory
 	db.checkpointer.report(&s)
 	return s
+}
+
+// usage is how large the state is.
+type usage struct{ keys, memory uint64 }
+
+// usage is how large the state is, or was when the database was closed.
+func (db *DB) usage() usage {
+	v := db.view.Load()
+	if v == nil {
+		return *db.final.Load()
+	}
+	keys, err := v.keys(db.clock.now())
+	_ = db.meet(readError(err))
+	return usage{keys, v.usage()}
+}
+
+// anyDue reports whether the checkpoint holds keys that have expired.
+func (db *DB) anyDue() bool {
+	n, _ := db.view.Load().dueInBase(db.clock.now()) // damage is for the checkpoint to meet
+	return n > 0
 }
 
 // fail stops the database from acknowledging anything from now on, because of cause, and returns the
@@ -125,6 +149,7 @@ func (db *DB) Close() error {
 }
 
 func (db *DB) close() error {
+	db.warmer.stop()
 	db.checkpointer.stop()
 	db.pipeline.stop(ErrClosed)
 	err := db.spares.close()
@@ -136,6 +161,8 @@ func (db *DB) close() error {
 	default:
 		err = failure
 	}
+	u := db.usage()
+	db.final.Store(&u)
 	db.view.Store(nil)
 	err = errors.Join(err, db.dir.Close())
 	if err != nil {
@@ -143,9 +170,6 @@ func (db *DB) close() error {
 	}
 	return nil
 }
-
-// now is the wall clock in ns.
-func (db *DB) now() int64 { return db.opts.Now().UnixNano() }
 
 // randomUint64 is unpredictable: salts and seeds must be.
 func randomUint64() uint64 {

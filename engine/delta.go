@@ -25,6 +25,12 @@ type delta struct {
 	gone   *atomic.Bool                    // set when memory is unmapped
 	failed atomic.Pointer[map[int64]error] // places that the writer could not read once: they are damaged from then on
 	logs   atomic.Pointer[[]mappedLog]     // in order; a longer list replaces it when a log is added
+
+	references references
+	orders     orders
+	deadlines  deadlines
+	net        atomic.Int64 // keys that it adds to those below it, less those that it deletes; stored by the holder of the pipeline
+	bytes      atomic.Int64 // of its frames; stored by the holder of the pipeline
 }
 
 // mappedLog is a log within the memory of a delta, from start to end of it, in bytes.
@@ -99,16 +105,15 @@ func (d *delta) record(place int64) (format.Record, error) {
 	log := d.logAt(at)
 	rec, _, err := format.DecodeRecord(d.memory.Bytes()[at:log.end], log.salt, uint64(at-log.start))
 	if err != nil {
-		return format.Record{}, &format.CorruptionError{File: format.LogName(log.generation), Offset: at - log.start, Err: err}
+		return format.Record{}, d.corrupt(place, err)
 	}
 	return rec, nil
 }
 
-// key returns the key of the record at a place, not verified: for an order that is checked later.
-func (d *delta) key(place int64) []byte {
-	at := place * placeUnit
-	key, _ := format.RecordKey(d.memory.Bytes()[at:d.logAt(at).end])
-	return key
+// corrupt is what is wrong with the record at a place.
+func (d *delta) corrupt(place int64, err error) error {
+	log := d.logAt(place * placeUnit)
+	return &format.CorruptionError{File: format.LogName(log.generation), Offset: place*placeUnit - log.start, Err: err}
 }
 
 // copy copies the record at a place to buf, which grows as needed and is returned, and verifies the copy. The
@@ -122,7 +127,7 @@ func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
 	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
 	rec, _, err := format.DecodeRecord(buf, log.salt, uint64(at-log.start))
 	if err != nil {
-		return format.Record{}, buf, &format.CorruptionError{File: format.LogName(log.generation), Offset: at - log.start, Err: err}
+		return format.Record{}, buf, d.corrupt(place, err)
 	}
 	return rec, buf, nil
 }
@@ -140,9 +145,18 @@ func (d *delta) get(hash uint64, key []byte) (rec format.Record, ok bool, err er
 	return rec, true, nil
 }
 
-// put enters the record of key at a place, and returns the kind of the key's record before it, 0 if there was
-// none. The holder of the pipeline only.
-func (d *delta) put(hash uint64, key []byte, place int64) (before format.Kind, err error) {
+// state is what a record says of its key. The zero state is that of a key without a record.
+type state struct {
+	kind     format.Kind
+	deadline int64 // 0 means none
+}
+
+// set reports whether the key is set at an engine time.
+func (s state) set(t int64) bool { return s.kind == format.KindSet && !dueAt(s.deadline, t) }
+
+// put enters the record of key at a place, and returns the state of the key before it, the zero state if it had no record here. The
+// holder of the pipeline only.
+func (d *delta) put(hash uint64, key []byte, place int64) (before state, err error) {
 	slot := d.table.segment(hash).find(hash, func(other int64) (same bool) {
 		var err error
 		if before, same, err = d.sameKey(other, key); err != nil {
@@ -154,16 +168,16 @@ func (d *delta) put(hash uint64, key []byte, place int64) (before format.Kind, e
 		slot.Store(hash&^placeMask | uint64(place))
 		return before, nil
 	}
-	return 0, d.table.insert(hash, place)
+	return state{}, d.table.insert(hash, place)
 }
 
-// sameKey reports whether the record at a place is one of key, and its kind. A record that cannot be read
+// sameKey reports whether the record at a place is one of key, and what it says. A record that cannot be read
 // counts as another key's: it keeps its slot, so that whoever asks for its key meets the damage.
-func (d *delta) sameKey(place int64, key []byte) (kind format.Kind, same bool, err error) {
+func (d *delta) sameKey(place int64, key []byte) (is state, same bool, err error) {
 	defer func() { same = same && err == nil }()
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	rec, err := d.record(place)
-	return rec.Kind, err == nil && bytes.Equal(rec.Key, key), err
+	return state{rec.Kind, rec.Expiry}, err == nil && bytes.Equal(rec.Key, key), err
 }
 
 // condemn makes a place that could not be read fail for good: a newer record of its key may lie behind it now.

@@ -44,7 +44,7 @@ func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 	for generation := uint64(1); generation <= 3; generation++ {
 		var ops []op
 		for i := range keys {
-			o := op{format.KindSet, fmt.Appendf(nil, "key-%d", i), fmt.Appendf(nil, "%d-%d", generation, i)}
+			o := op{kind: format.KindSet, key: fmt.Appendf(nil, "key-%d", i), value: fmt.Appendf(nil, "%d-%d", generation, i)}
 			if (i+int(generation))%7 == 0 {
 				o.kind, o.value = format.KindDelete, nil
 			}
@@ -60,9 +60,9 @@ func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 			case !known:
 				require.Zero(t, before)
 			case was == "":
-				require.Equal(t, format.KindDelete, before)
+				require.Equal(t, state{kind: format.KindDelete}, before)
 			default:
-				require.Equal(t, format.KindSet, before)
+				require.Equal(t, state{kind: format.KindSet}, before)
 			}
 			want[string(o.key)] = string(o.value)
 		}
@@ -86,7 +86,7 @@ func TestDeltaMeetsDamage(t *testing.T) {
 	require.NoError(t, err)
 	d, err := newDelta(maphash.MakeSeed(), 0, 0)
 	require.NoError(t, err)
-	ops := []op{{format.KindSet, []byte("bad"), []byte("bad")}, {format.KindSet, []byte("good"), []byte("good")}}
+	ops := []op{{kind: format.KindSet, key: []byte("bad"), value: []byte("bad")}, {kind: format.KindSet, key: []byte("good"), value: []byte("good")}}
 	f, id, at := logFile(t, dir, 1, ops)
 	start, err := d.attach(f, &id)
 	require.NoError(t, err)

@@ -15,6 +15,11 @@ var (
 	ErrNotEmpty = errors.New("directory is not empty and holds no database")
 	// ErrLocked: another process has the directory open. The message names it.
 	ErrLocked = mmapio.ErrLocked
+	// ErrReference: the directory was written by the reference implementation, whose files this one
+	// does not read. Convert it: smalldb migrate OLD NEW.
+	ErrReference = errors.New("directory was written by the reference implementation")
+	// ErrNotBackup: what Restore was given is no backup, or not a whole one.
+	ErrNotBackup = errors.New("not a whole backup")
 	// ErrCorrupt: stored bytes are provably damaged. The error is a
 	// *format.CorruptionError, which names the file, the offset and the sequences.
 	ErrCorrupt = format.ErrCorrupt
@@ -28,6 +33,8 @@ var (
 	ErrKeyTooLarge = errors.New("key is too large")
 	// ErrValueTooLarge: a value, or a batch as a whole, is larger than the options allow.
 	ErrValueTooLarge = errors.New("value is too large")
+	// ErrDeadline: a deadline lies before 1970 or after the year 2262, and cannot be stored.
+	ErrDeadline = errors.New("deadline is out of range")
 )
 
 // Writing.
@@ -43,4 +50,12 @@ var (
 	// ErrDiskFull: there is no room for the next log. Nothing was written. Reads go on, and
 	// so do writes as soon as there is room.
 	ErrDiskFull = errors.New("disk is full")
+	// ErrFull: Options.MaxMemoryBytes is reached. Nothing was written. Reads and deletes go on. A checkpoint may make
+	// room, and one is made as soon as it is worth it; try again later, or delete something.
+	ErrFull = errors.New("memory limit is reached")
+	// ErrConditionFailed: a condition of the batch does not hold. Nothing was written. The error
+	// is a *ConditionError.
+	ErrConditionFailed = errors.New("condition failed")
+	// ErrConflict: others kept writing what a transaction had read, until Update gave up. Nothing was written.
+	ErrConflict = errors.New("transaction conflicts with other writes")
 )

@@ -106,8 +106,11 @@ func (db *DB) baptise(l *liveLog, prepared string, start *logStart) error {
 			return err
 		}
 	}
-	l.start, err = start.delta.attach(renamedFile{l.plain, l.name}, &l.id)
-	return err
+	if l.start, err = start.delta.attach(renamedFile{l.plain, l.name}, &l.id); err != nil {
+		return err
+	}
+	db.lockLater(start.delta.memory, l.start, l.id.Size)
+	return nil
 }
 
 // renamedFile is a file under the name that it has now: what is said of its mapping must name that.
@@ -146,7 +149,7 @@ func (db *DB) rotate(d *delta, payload int) error {
 	if old != nil {
 		// The successor's block 1 is what ends the old log; the trailer only proves later
 		// that the successor was there, so nothing waits for it to be durable.
-		trailer := old.framer.Trailer(format.Trailer{Generation: next.id.Generation, Salt: next.id.Salt})
+		trailer := old.framer.Trailer(format.Trailer{Generation: next.id.Generation, Salt: next.id.Salt}, 0)
 		if _, err := old.plain.WriteAt(trailer, old.framer.Offset()); err != nil {
 			return db.fail(errors.Join(fmt.Errorf("seal %s: %w", old.name, err), next.close()))
 		}
@@ -175,7 +178,7 @@ func (db *DB) seal() error {
 	if db.mustRotate { // a log under the next name may say already where this one ends
 		return l.close()
 	}
-	trailer := l.framer.Trailer(format.Trailer{Generation: l.id.Generation + 1})
+	trailer := l.framer.Trailer(format.Trailer{Generation: l.id.Generation + 1}, db.clock.now()) // what was due stays due
 	err := l.write(trailer)
 	if l.sync == SyncNone {
 		err = errors.Join(err, l.plain.Sync())

@@ -13,10 +13,28 @@ import (
 // Open opens the database in a directory, and with Options.Create makes one if there is none. It
 // returns when everything that reads will see is durable. Only one process at a time can have a directory open.
 //
-// Errors: ErrNoDatabase, ErrNotEmpty, ErrLocked, ErrDiskFull, ErrCorrupt (a *format.CorruptionError; nothing is
+// Errors: ErrNoDatabase, ErrNotEmpty, ErrReference, ErrLocked, ErrDiskFull, ErrCorrupt (a *format.CorruptionError; nothing is
 // changed then) and those of the file system.
 func Open(opts Options) (*DB, error) {
 	started := time.Now()
+	db, err := newDB(opts)
+	if err != nil {
+		return nil, err
+	}
+	spare, err := db.load()
+	if err == nil {
+		err = db.settle()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, db.giveUp(err))
+	}
+	db.start(spare)
+	db.recovery.Took = time.Since(started)
+	return db, nil
+}
+
+// newDB opens the directory and reads nothing yet.
+func newDB(opts Options) (*DB, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
@@ -29,16 +47,16 @@ func Open(opts Options) (*DB, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{opts: opts, dir: dir, logger: opts.Logger, seed: maphash.MakeSeed(), closeDone: make(chan struct{})}
-	spare, err := db.load()
-	if err != nil {
-		if db.live != nil {
-			err = errors.Join(err, db.live.close())
-		}
-		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, errors.Join(diskError(err), dir.Close()))
-	}
-	db.start(spare)
-	db.recovery.Took = time.Since(started)
+	db.clock.wall = opts.Now
 	return db, nil
+}
+
+// giveUp closes what was opened before err, and returns it.
+func (db *DB) giveUp(err error) error {
+	if db.live != nil {
+		err = errors.Join(err, db.live.close())
+	}
+	return errors.Join(diskError(err), db.dir.Close())
 }
 
 // load locks the directory and brings the state into being. spare says that a spare log waits there.
@@ -46,6 +64,11 @@ func (db *DB) load() (spare bool, err error) {
 	c, err := readContents(db.dir)
 	if err != nil {
 		return false, err
+	}
+	if c.version {
+		if _, err := readVersionFile(db.dir, format.VersionName); errors.Is(err, ErrReference) { // not even locked
+			return false, fmt.Errorf("%w; convert it with: smalldb migrate %s NEW", err, db.opts.Dir)
+		}
 	}
 	if !c.version && !c.newVersion && !db.opts.Create {
 		return false, fmt.Errorf("%w: there is no file %q; create a database with Options.Create (-create)", ErrNoDatabase, format.VersionName)
@@ -115,6 +138,9 @@ func (db *DB) start(spare bool) {
 	db.spares = newSpares(db.dir, db.opts.LogFileBytes, spare, db.logger)
 	db.pipeline = newPipeline(pipelineLimit{group: format.MaxGroupLen, queue: queueBytes}, db.commit)
 	db.checkpointer = newCheckpointer(db)
+	if db.opts.WarmUp == WarmUpBackground {
+		db.warmer.start(db.view.Load())
+	}
 }
 
 // queueBytes is how much may wait to be committed before writers have to wait, in bytes of records.

@@ -48,6 +48,15 @@ type Options struct {
 
 	// MaxValueBytes is the size of the largest value that is accepted, at most format.MaxValueLen. Default: 16 MiB.
 	MaxValueBytes int
+	// MaxMemoryBytes bounds Stats.MemoryBytes: beyond it sets are refused with ErrFull, while reads and deletes go on. A
+	// checkpoint begins when the logs take half of what the last checkpoint leaves. It never fails
+	// Open. Snapshots that are held and values on their way do not count. Default: 0, no limit.
+	MaxMemoryBytes int64
+	// WarmUp says whether the checkpoint is read into memory when the database is opened. Default: WarmUpOff.
+	WarmUp WarmUpMode
+	// LockMemory keeps the mapped files in memory (mlock). Open fails if the limit of the process (ulimit -l) does not
+	// allow that; where it does not allow what is mapped later, a warning is logged. Default: false.
+	LockMemory bool
 	// LogFileBytes is the size of a log file, a multiple of format.BlockSize. Default: 64 MiB.
 	LogFileBytes int64
 	// FrameAlign is the alignment of frames in a log: a power of two from
@@ -104,8 +113,12 @@ func (o *Options) validate() error {
 		return errors.New("options: Dir is not set")
 	case o.Sync < SyncDsync || o.Sync > SyncNone:
 		return fmt.Errorf("options: Sync %d is not a sync mode", o.Sync)
+	case o.WarmUp < WarmUpOff || o.WarmUp > WarmUpWait:
+		return fmt.Errorf("options: WarmUp %d is not a mode of it", o.WarmUp)
 	case o.CheckpointLogBytes < 0:
 		return fmt.Errorf("options: CheckpointLogBytes %d is negative", o.CheckpointLogBytes)
+	case o.MaxMemoryBytes < 0:
+		return fmt.Errorf("options: MaxMemoryBytes %d is negative", o.MaxMemoryBytes)
 	case o.MaxValueBytes < 0 || o.MaxValueBytes > format.MaxValueLen:
 		return fmt.Errorf("options: MaxValueBytes %d is not within 0 and %d", o.MaxValueBytes, format.MaxValueLen)
 	case o.LogFileBytes < minLogFileBytes || o.LogFileBytes > format.MaxLogLen || o.LogFileBytes%format.BlockSize != 0:

@@ -12,12 +12,13 @@ import (
 // request is what one writer hands to the pipeline: operations, or a task. It is
 // the pipeline's from submit until its group is done.
 type request struct {
-	ops    []op
-	bytes  int          // size of the records
-	last   uint64       // sequence of its last operation; set by commit
-	epoch  uint64       // of its operations; set by commit
-	task   func() error // what to run between two groups instead; such a request has a group of its own
-	single [1]op        // backs ops for a single operation
+	ops        []op
+	conditions []condition
+	bytes      int          // size of the records
+	version    Version      // of its last operation; set by commit
+	err        error        // why it was left out of its group, which may be committed all the same; set by commit
+	task       func() error // what to run between two groups instead; such a request has a group of its own
+	single     [1]op        // backs ops for a single operation
 }
 
 // group is the requests that one durable write commits.
@@ -96,7 +97,7 @@ func (p *pipeline) submit(ctx context.Context, r *request) (abandoned bool, err 
 	if !p.held {
 		p.held = true
 		p.mu.Unlock()
-		return false, p.commitOwn(r)
+		return false, outcome(p.commitOwn(r), r)
 	}
 	g := p.enqueue(r)
 	p.mu.Unlock()
@@ -104,14 +105,22 @@ func (p *pipeline) submit(ctx context.Context, r *request) (abandoned bool, err 
 	ended := ctx.Done()
 	if ended == nil { // a receive costs less than half of a select
 		<-g.done
-		return false, g.err
+		return false, outcome(g.err, r)
 	}
 	select {
 	case <-g.done:
-		return false, g.err
+		return false, outcome(g.err, r)
 	case <-ended:
 		return p.abandon(ctx, g, r)
 	}
+}
+
+// outcome is that of a request whose group had this outcome. What a request was left out for may itself rest on the group.
+func outcome(group error, r *request) error {
+	if group != nil {
+		return group
+	}
+	return r.err
 }
 
 // waitForRoom returns when the queue has room or nothing is taken in any more. The caller holds mu.
@@ -176,7 +185,7 @@ func (p *pipeline) abandon(ctx context.Context, g *group, r *request) (bool, err
 	p.leaving--
 	select {
 	case <-g.done:
-		return false, g.err
+		return false, outcome(g.err, r)
 	default:
 		return true, fmt.Errorf("%w: %w", ErrIndeterminate, ctx.Err())
 	}

@@ -87,7 +87,7 @@ func (s *sink) read(g *group) (keys []string) {
 			bytes += r.ops[i].recordLen()
 		}
 		s.seq += uint64(len(r.ops))
-		r.epoch, r.last = 1, s.seq
+		r.version = Version{1, s.seq}
 	}
 	if len(keys) != g.ops || bytes != g.bytes {
 		panic(fmt.Sprintf("a group of %d operations and %d bytes is counted as %d and %d", len(keys), bytes, g.ops, g.bytes))
@@ -105,7 +105,7 @@ func (s *sink) committed() [][]string {
 func requestFor(value int, keys ...string) *request {
 	r := new(request)
 	for _, k := range keys {
-		o := op{format.KindSet, []byte(k), make([]byte, value)}
+		o := op{kind: format.KindSet, key: []byte(k), value: make([]byte, value)}
 		r.ops = append(r.ops, o)
 		r.bytes += o.recordLen()
 	}
@@ -195,7 +195,7 @@ func TestPipelineSetsVersions(t *testing.T) {
 	s.leave <- nil
 	for i, want := range []uint64{2, 5, 6} {
 		<-rest[i]
-		assert.Equal(t, want, requests[i].last)
+		assert.Equal(t, want, requests[i].version.Seq)
 	}
 }
 
@@ -375,7 +375,7 @@ func TestPipelineAbandon(t *testing.T) {
 			first := s.hold(t)
 			ctx, cancel := context.WithCancel(context.Background())
 			key, value := []byte("abandoned"), []byte("value")
-			r := &request{ops: []op{{format.KindSet, key, value}}}
+			r := &request{ops: []op{{kind: format.KindSet, key: key, value: value}}}
 			r.bytes = r.ops[0].recordLen()
 			answers := append(s.submitAll(context.Background(), requestFor(0, "stays")), s.submitAll(ctx, r)...)
 			s.leave <- nil
@@ -441,7 +441,7 @@ func TestPipelineContextEndsAfterTheCommit(t *testing.T) {
 				go cancel()
 				key := fmt.Sprintf("%d-%d", w, i)
 				buf := []byte(key)
-				r := &request{ops: []op{{format.KindSet, buf, nil}}}
+				r := &request{ops: []op{{kind: format.KindSet, key: buf}}}
 				r.bytes = r.ops[0].recordLen()
 				abandoned, err := s.pipeline.submit(ctx, r)
 				copy(buf, strings.Repeat("#", len(buf))) // it is ours again
@@ -507,10 +507,10 @@ func TestPipelineOrder(t *testing.T) {
 			var last uint64
 			for i := range each {
 				r := requestFor(rng.IntN(200), fmt.Sprintf("%d %d", w, i))
-				if _, err := s.pipeline.submit(context.Background(), r); err != nil || r.last <= last {
-					panic(fmt.Sprintf("%d after %d: %v", r.last, last, err))
+				if _, err := s.pipeline.submit(context.Background(), r); err != nil || r.version.Seq <= last {
+					panic(fmt.Sprintf("%d after %d: %v", r.version.Seq, last, err))
 				}
-				last = r.last
+				last = r.version.Seq
 				if i%50 == 0 {
 					if err := s.pipeline.between(context.Background(), func() error { return nil }); err != nil {
 						panic(err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +71,18 @@ func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, publishIt b
 	return pointer, true, nil
 }
 
-// readVersionFile reads version or newVersion. A bad one is ErrCorrupt.
+// isDecimal reports whether b is a number and perhaps a newline: what the reference implementation keeps in version.
+func isDecimal(b []byte) bool {
+	b = bytes.TrimSuffix(b, []byte("\n"))
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// readVersionFile reads version or newVersion. A bad one is ErrCorrupt, or ErrReference.
 func readVersionFile(dir mmapio.Dir, name string) (*format.VersionFile, error) {
 	f, err := dir.Open(name, mmapio.Read)
 	if err != nil {
@@ -83,6 +95,9 @@ func readVersionFile(dir mmapio.Dir, name string) (*format.VersionFile, error) {
 		return nil, err
 	}
 	v, err := format.DecodeVersionFile(buf[:n])
+	if err != nil && isDecimal(buf[:n]) {
+		return nil, ErrReference
+	}
 	if err != nil {
 		return nil, &format.CorruptionError{File: name, Offset: 0, Err: err}
 	}

@@ -9,13 +9,13 @@ import (
 )
 
 // AppendGet appends the value of key to dst and returns the longer slice, as append does. ok is
-// false if the key is not set. It takes no lock, and allocates only if dst must grow.
+// false if the key is not set, or has expired. It takes no lock, and allocates only if dst must grow.
 func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	v := db.view.Load()
 	if v == nil {
 		return dst, false, ErrClosed
 	}
-	out, ok, err = v.appendGet(dst, key)
+	out, ok, err = v.appendGet(dst, key, &db.clock)
 	runtime.KeepAlive(v)
 	if err != nil { // a fault may have come while the value was being copied
 		return dst, false, db.meet(readError(err))
@@ -23,14 +23,14 @@ func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	return out, ok, nil
 }
 
-func (v *view) appendGet(dst, key []byte) (out []byte, ok bool, err error) {
+func (v *view) appendGet(dst, key []byte, clock *clock) (out []byte, ok bool, err error) {
 	out = dst
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	value, ok, err := v.get(key)
-	if !ok || err != nil {
+	rec, ok, err := v.get(key)
+	if !ok || err != nil || clock.due(rec.Expiry) {
 		return dst, false, err
 	}
-	return append(dst, value...), true, nil
+	return append(dst, rec.Value...), true, nil
 }
 
 // View calls read with the value of key as it lies in the mapped file, without copying it. read must neither change value nor
@@ -41,7 +41,7 @@ func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err erro
 	if v == nil {
 		return false, ErrClosed
 	}
-	ok, err = v.view(key, read)
+	ok, err = v.view(key, read, &db.clock)
 	runtime.KeepAlive(v)
 	if err != nil {
 		return ok, db.meet(readError(err))
@@ -49,13 +49,13 @@ func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err erro
 	return ok, nil
 }
 
-func (v *view) view(key []byte, read func(value []byte) error) (ok bool, err error) {
+func (v *view) view(key []byte, read func(value []byte) error, clock *clock) (ok bool, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	value, ok, err := v.get(key)
-	if !ok || err != nil {
+	rec, ok, err := v.get(key)
+	if !ok || err != nil || clock.due(rec.Expiry) {
 		return false, err
 	}
-	return true, read(value)
+	return true, read(rec.Value)
 }
 
 // readError gives the place of a fault in mapped bytes as the place of a corruption: for a

@@ -17,6 +17,7 @@ type sealedLog struct {
 	file   mmapio.File
 	id     format.LogIdentity
 	before format.Predecessor
+	closed int64 // engine time of its trailer; 0 without one
 }
 
 // recover brings back the state: the checkpoint that the pointer names, and every consecutive log from its generation on. Where
@@ -49,6 +50,7 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	if err != nil {
 		return err
 	}
+	db.clock.raise(logs[len(logs)-1].closed)
 	for i, l := range logs {
 		if err := continues(l, position); err != nil {
 			return err
@@ -208,6 +210,7 @@ func lastFrame(l *sealedLog, src io.ReaderAt) (end int64, closed bool, err error
 			return 0, false, l.readError(err)
 		case frame.Header.Kind == format.FrameTrailer:
 			trailer = &format.Trailer{Generation: frame.Trailer.Generation, Salt: frame.Trailer.Salt}
+			l.closed = frame.Header.Time
 		}
 	}
 }
@@ -236,6 +239,7 @@ func (db *DB) replay(l *sealedLog, d *delta, end int64) (format.Position, error)
 	for {
 		frame, err := r.Next()
 		if err == io.EOF {
+			d.bytes.Add(r.Offset() - format.LogHeaderSize)
 			return r.Position(), nil
 		}
 		if err != nil {
@@ -244,11 +248,14 @@ func (db *DB) replay(l *sealedLog, d *delta, end int64) (format.Position, error)
 		db.startEpoch(frame.Header.Epoch, frame.Header.FirstSeq)
 		for i := range frame.Records {
 			rec := &frame.Records[i]
-			if err := db.enterOne(v, d.hash(rec.Key), rec.Key, rec.Kind, (start+rec.Offset)/placeUnit); err != nil {
+			is := state{rec.Kind, rec.Expiry}
+			if err := v.enter(d.hash(rec.Key), rec.Key, is, (start+rec.Offset)/placeUnit, frame.Header.Time); err != nil {
 				return format.Position{}, err
 			}
 			db.logged.Add(int64(format.RecordLen(len(rec.Key), len(rec.Value), rec.Expiry != 0)))
 		}
+		d.references.publish()
+		db.clock.raise(frame.Header.Time)
 		db.recovery.Frames++
 		db.recovery.Operations += uint64(len(frame.Records))
 		db.updates.Add(uint64(len(frame.Records)))

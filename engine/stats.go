@@ -4,9 +4,13 @@ import "time"
 
 // Stats says how a database is doing. The counters start at zero with each open.
 type Stats struct {
-	Keys       uint64  // keys in the database
+	Keys       uint64  // keys in the database; those that have expired do not count
 	Version    Version // of the last operation applied
 	Generation uint64  // of the checkpoint that the next open starts from
+
+	// MemoryBytes is what the state takes: the checkpoint, the frames in the logs since, and the index over them, in bytes. It is
+	// what Options.MaxMemoryBytes bounds.
+	MemoryBytes uint64
 
 	Operations  uint64 // operations committed
 	Groups      uint64 // durable writes that committed them
@@ -16,6 +20,8 @@ type Stats struct {
 	LastCheckpoint    time.Duration // how long the last checkpoint took; 0 before the first
 	CheckpointFailure error         // why the last checkpoint failed; nil if it did not
 
+	// Warm says that the warm-up that Options.WarmUp asked for is done; true if none was.
+	Warm bool
 	// Failure is why nothing is acknowledged any more (see ErrPoisoned); nil while all is well.
 	Failure error
 	// Damage is the first damage that a read or a checkpoint has met: an ErrCorrupt that names the place; nil while all is well. What

@@ -146,8 +146,8 @@ func (d *directory) double() *directory {
 	return next
 }
 
-// places calls visit with the place of every slot. It may run while nothing is inserted.
-func (t *table) places(visit func(place int64)) {
+// places calls visit with the place of every slot until that fails, and returns its error. It may run while nothing is inserted.
+func (t *table) places(visit func(place int64) error) error {
 	d := t.dir.Load()
 	var last *segment
 	for i := range d.segments {
@@ -158,8 +158,11 @@ func (t *table) places(visit func(place int64)) {
 		last = s
 		for j := range s.slots {
 			if v := s.slots[j].Load(); v != 0 {
-				visit(int64(v & placeMask))
+				if err := visit(int64(v & placeMask)); err != nil {
+					return err
+				}
 			}
 		}
 	}
+	return nil
 }

@@ -106,7 +106,7 @@ func checkTable(t *testing.T, table *table, entries int) {
 	}
 	assert.Equal(t, entries, seen)
 	visited := map[int64]int{}
-	table.places(func(place int64) { visited[place]++ })
+	require.NoError(t, table.places(func(place int64) error { visited[place]++; return nil }))
 	assert.Len(t, visited, entries)
 	for place, n := range visited {
 		require.Equal(t, 1, n, "place %d", place)

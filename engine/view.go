@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"runtime"
+
 	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/mmapio"
@@ -16,33 +18,120 @@ type view struct {
 	delta  *delta
 }
 
-// get returns the value of a key, in place. The caller is inside a guard.
-func (v *view) get(key []byte) (value []byte, ok bool, err error) {
+// get returns the last record of a key in place, whether it is due or not; ok is false if the key is not set. The caller is inside a guard.
+func (v *view) get(key []byte) (rec ckpt.Record, ok bool, err error) {
 	for _, d := range [...]*delta{v.delta, v.frozen} {
 		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
 			continue
 		}
 		rec, found, err := d.get(d.hash(key), key)
 		if err != nil {
-			return nil, false, err
+			return ckpt.Record{}, false, err
 		}
 		if found {
-			return rec.Value, rec.Kind == format.KindSet, nil
+			return recordOf(&rec), rec.Kind == format.KindSet, nil
 		}
 	}
-	rec, ok, err := v.base.Get(key)
-	return rec.Value, ok, err
+	return v.base.Get(key)
 }
 
-// hasBelow reports whether a key that the delta does not know is set further down.
-func (v *view) hasBelow(hash uint64, key []byte) (has bool, err error) {
+// fetch copies the last record of a key, whether it is due or not; ok is false if the key is not set, and then the record
+// may still tell the sequence of its delete.
+func (v *view) fetch(key []byte) (rec ckpt.Record, ok bool, err error) {
+	defer runtime.KeepAlive(v)
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	rec, ok, err = v.get(key)
+	return clone(rec), ok, err
+}
+
+// clone is the record in memory of its own.
+func clone(rec ckpt.Record) ckpt.Record {
+	n := len(rec.Key)
+	both := append(append(make([]byte, 0, n+len(rec.Value)), rec.Key...), rec.Value...)
+	rec.Key, rec.Value = both[:n:n], both[n:]
+	return rec
+}
+
+// recordOf is a set from a log as what it leaves in a checkpoint.
+func recordOf(rec *format.Record) ckpt.Record {
+	return ckpt.Record{Seq: rec.Seq, Expiry: rec.Expiry, Key: rec.Key, Value: rec.Value}
+}
+
+// enter makes the record of key at a place of the delta visible, and keeps the count of keys. The record is of a frame of
+// engine time now. The holder of the pipeline only.
+func (v *view) enter(hash uint64, key []byte, is state, place, now int64) error {
+	d := v.delta
+	was, err := d.put(hash, key, place)
+	if err != nil {
+		return err
+	}
+	d.references.append(place)
+	if was.kind == 0 {
+		was, _ = v.below(hash, key) // damage there is for readers of the key to meet; the count is then off by one
+	}
+	if was.set(now) {
+		d.net.Add(-1)
+		if was.deadline != 0 {
+			d.deadlines.remove(was.deadline)
+		}
+	}
+	if is.kind == format.KindSet {
+		d.net.Add(1)
+		if is.deadline != 0 {
+			d.deadlines.add(is.deadline)
+		}
+	}
+	return nil
+}
+
+// below is the state of a key that the delta does not know.
+func (v *view) below(hash uint64, key []byte) (is state, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	if v.frozen != nil {
 		rec, found, err := v.frozen.get(hash, key)
 		if found || err != nil {
-			return rec.Kind == format.KindSet, err
+			return state{rec.Kind, rec.Expiry}, err
 		}
 	}
-	_, ok, err := v.base.Get(key)
-	return ok, err
+	rec, ok, err := v.base.Get(key)
+	if !ok {
+		return state{}, err
+	}
+	return state{format.KindSet, rec.Expiry}, nil
+}
+
+// keys is how many keys are set at an engine time, which never falls from one call to the next. Where damage was met the
+// count may be wrong, and err says what it was.
+func (v *view) keys(t int64) (n uint64, err error) {
+	due, err := v.dueInBase(t)
+	keys := int64(v.base.Footer().Records) - int64(due)
+	for _, d := range [...]*delta{v.delta, v.frozen} {
+		if d != nil {
+			keys += d.net.Load() - d.deadlines.count(t)
+		}
+	}
+	return uint64(max(0, keys)), err
+}
+
+// dueInBase is how many keys of the base are due at an engine time.
+func (v *view) dueInBase(t int64) (n uint64, err error) {
+	defer runtime.KeepAlive(v)
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	return v.base.Due(t)
+}
+
+// expires reports whether there may be keys with a deadline.
+func (v *view) expires() bool {
+	return v.base.Footer().Deadlines > 0 || v.delta.deadlines.any() || v.frozen != nil && v.frozen.deadlines.any()
+}
+
+// keysAtMost is the number of keys with those that are due.
+func (v *view) keysAtMost() uint64 {
+	keys := int64(v.base.Footer().Records)
+	for _, d := range [...]*delta{v.delta, v.frozen} {
+		if d != nil {
+			keys += d.net.Load()
+		}
+	}
+	return uint64(max(0, keys))
 }

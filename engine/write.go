@@ -7,24 +7,35 @@ import (
 	"hash/maphash"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/tongpengdl/small-db/format"
 )
 
-// Set sets key to value, and returns when that is durable. key and value are the caller's again when
+// Set sets key to value, and returns when that is durable. It never expires. key and value are the caller's again when
 // it returns. On success the version is that of the operation.
 //
-// Errors: ErrKeyEmpty, ErrKeyTooLarge, ErrValueTooLarge, ErrClosed, ErrPoisoned, ErrDiskFull and the error of ctx say
+// Errors: ErrKeyEmpty, ErrKeyTooLarge, ErrValueTooLarge, ErrClosed, ErrPoisoned, ErrDiskFull, ErrFull and the error of ctx say
 // that nothing was written. ErrIndeterminate says that the outcome is unknown; it comes when the log
 // fails under the operation, and when ctx ends after the operation was handed to the log.
 func (db *DB) Set(ctx context.Context, key, value []byte) (Version, error) {
-	return db.apply(ctx, op{format.KindSet, key, value})
+	return db.apply(ctx, op{kind: format.KindSet, key: key, value: value})
+}
+
+// SetUntil sets key to value until a deadline: from then on the key is not set, as if it had been deleted. A deadline in the past is
+// allowed; the zero time means none. Errors and version are as for Set; ErrDeadline for a deadline that cannot be stored.
+func (db *DB) SetUntil(ctx context.Context, key, value []byte, deadline time.Time) (Version, error) {
+	expiry, err := deadlineOf(deadline)
+	if err != nil {
+		return Version{}, err
+	}
+	return db.apply(ctx, op{kind: format.KindSet, expiry: expiry, key: key, value: value})
 }
 
 // Delete deletes key, and returns when that is durable. To delete a key that is not
-// set is no error. Errors and version are as for Set.
+// set is no error. Errors and version are as for Set, but that it is never refused with ErrFull.
 func (db *DB) Delete(ctx context.Context, key []byte) (Version, error) {
-	return db.apply(ctx, op{format.KindDelete, key, nil})
+	return db.apply(ctx, op{kind: format.KindDelete, key: key})
 }
 
 // requests saves one allocation a write.
@@ -41,7 +52,7 @@ func (db *DB) apply(ctx context.Context, o op) (Version, error) {
 	if abandoned {
 		return Version{}, err
 	}
-	version := Version{r.epoch, r.last}
+	version := r.version
 	*r = request{}
 	requests.Put(r)
 	if err != nil {
@@ -50,30 +61,28 @@ func (db *DB) apply(ctx context.Context, o op) (Version, error) {
 	return version, nil
 }
 
-// Apply applies the operations of a batch, and returns when they are durable. A crash leaves all of them or
-// none. A reader may see some before the others while they are being entered. An empty
-// batch does nothing and returns the version of now. Errors are as for Set; ErrValueTooLarge also for a batch that
-// is too large as a whole. The version is that of the last operation.
+// Apply applies the operations of a batch if all its conditions hold, and returns when they are durable. A crash leaves all of them or
+// none. A reader of the database may see some before the others while they are being entered; a Snapshot never does. An empty
+// batch does nothing and returns the version of now. On success the version is that of the last operation.
+//
+// Errors are as for Set; ErrValueTooLarge also for a batch that
+// is too large as a whole, ErrDeadline for a deadline that cannot be stored, and a *ConditionError, which is ErrConditionFailed, for a condition
+// that does not hold. Conditions are checked in the order of the writes: between the check and the operations no other write comes.
 func (db *DB) Apply(ctx context.Context, b *Batch) (Version, error) {
-	if len(b.ops) == 0 {
+	if len(b.ops)+len(b.conditions) == 0 && b.err == nil {
 		if db.view.Load() == nil {
 			return Version{}, ErrClosed
 		}
 		return db.Version(), nil
 	}
-	for i := range b.ops {
-		if err := db.opts.check(&b.ops[i]); err != nil {
-			return Version{}, fmt.Errorf("operation %d of the batch: %w", i, err)
-		}
+	if err := db.opts.checkBatch(b); err != nil {
+		return Version{}, err
 	}
-	if b.bytes > format.MaxPayloadLen {
-		return Version{}, fmt.Errorf("%w: a batch of %d bytes, at most %d", ErrValueTooLarge, b.bytes, format.MaxPayloadLen)
-	}
-	r := &request{ops: b.ops, bytes: b.bytes}
+	r := &request{ops: b.ops, conditions: b.conditions, bytes: b.bytes}
 	if _, err := db.pipeline.submit(ctx, r); err != nil {
 		return Version{}, err
 	}
-	return Version{r.epoch, r.last}, nil
+	return r.version, nil
 }
 
 // commit makes a group durable and applies it: the work of the holder of the pipeline. A panic in it, as in a clock or a
@@ -96,82 +105,112 @@ func (db *DB) commit(g *group) error {
 var errPanicked = errors.New("a commit panicked")
 
 func (db *DB) commitGroup(g *group) error {
+	now := db.clock.now()
+	if db.admit(g, now) == 0 { // nothing to write
+		db.pipeline.wasRead(g)
+		return nil
+	}
 	if db.live == nil || db.mustRotate || !db.live.room(g.bytes) {
 		if err := db.rotate(db.view.Load().delta, g.bytes); err != nil {
 			return err
 		}
 	}
-	frame := db.frame(g)
-	if err := db.live.write(frame); err != nil {
-		return db.fail(fmt.Errorf("write %s at offset %d: %w", db.live.name, db.live.framer.Offset(), err))
-	}
+	frame := db.frame(g, now)
 	at := db.live.framer.Offset()
-	db.live.framer.Advance()
+	if err := db.persist(frame); err != nil {
+		return err
+	}
 	db.applied.Store(db.live.framer.Position().Seq) // before readers see it: see Version
-	if err := db.enter(frame, at); err != nil {
+	if err := db.enter(frame, at, now); err != nil {
 		return db.fail(err)
 	}
-	db.operations.Add(uint64(g.ops))
-	first := db.updates.Add(uint64(g.ops)) == uint64(g.ops) // since the last checkpoint
-	db.groups.Add(1)
-	db.logged.Add(int64(g.bytes))
-	db.written.Add(int64(len(frame)))
-	if first || db.checkpointer.reached() {
-		db.checkpointer.poke()
-	}
+	db.count(g, len(frame))
 	return nil
 }
 
-// frame builds the frame of a group. Only here what the requests point to is read.
-func (db *DB) frame(g *group) []byte {
+// persist makes a frame durable in the live log.
+func (db *DB) persist(frame []byte) error {
+	if err := db.live.write(frame); err != nil {
+		return db.fail(fmt.Errorf("write %s at offset %d: %w", db.live.name, db.live.framer.Offset(), err))
+	}
+	db.live.framer.Advance()
+	return nil
+}
+
+// stamp makes engine time durable, in a frame without operations, if there are keys that expire: a checkpoint drops what
+// was due by the last frame. The holder of the pipeline only.
+func (db *DB) stamp() error {
+	v := db.view.Load()
+	if !v.expires() {
+		return nil
+	}
+	if db.live == nil || db.mustRotate || !db.live.room(0) {
+		if err := db.rotate(v.delta, 0); err != nil {
+			return err
+		}
+	}
+	frame := db.live.framer.Empty(db.epoch.Load(), db.applied.Load(), db.clock.now())
+	v.delta.bytes.Add(int64(len(frame)))
+	return db.persist(frame)
+}
+
+// count keeps the counters, and wakes the checkpointer when a checkpoint may have become due.
+func (db *DB) count(g *group, frameLen int) {
+	ops := uint64(len(db.entering))
+	db.operations.Add(ops)
+	first := db.updates.Add(ops) == ops // since the last checkpoint
+	db.groups.Add(1)
+	db.logged.Add(int64(g.bytes))
+	db.written.Add(int64(frameLen))
+	if first || db.checkpointer.reached() {
+		db.checkpointer.poke()
+	}
+}
+
+// entering is a record of the group that is being committed.
+type entering struct {
+	at     int64 // offset in the frame
+	hash   uint64
+	expiry int64
+}
+
+// frame builds the frame of a group. From here on what the requests point to is not read any more.
+func (db *DB) frame(g *group, now int64) []byte {
 	defer db.pipeline.wasRead(g)
-	db.offsets, db.hashes = db.offsets[:0], db.hashes[:0]
+	db.entering, db.hashes = db.entering[:0], db.hashes[:0]
 	framer, epoch, seq := db.live.framer, db.epoch.Load(), db.applied.Load()
-	framer.Begin(epoch, seq, db.now())
+	framer.Begin(epoch, seq, now)
 	for _, r := range g.requests {
+		if r.err != nil {
+			continue
+		}
 		for i := range r.ops {
 			o := &r.ops[i]
-			at := framer.Add(&format.Record{Kind: o.kind, Key: o.key, Value: o.value})
-			db.offsets = append(db.offsets, int64(at))
-			db.hashes = append(db.hashes, maphash.Bytes(db.seed, o.key))
+			at := framer.Add(&format.Record{Kind: o.kind, Expiry: o.expiry, Key: o.key, Value: o.value})
+			hash := maphash.Bytes(db.seed, o.key)
+			db.entering = append(db.entering, entering{int64(at), hash, o.expiry})
+			db.hashes = append(db.hashes, hash)
 		}
 		seq += uint64(len(r.ops))
-		r.epoch, r.last = epoch, seq
+		r.version = Version{epoch, seq}
 	}
 	return framer.End()
 }
 
-// enter makes the records of a durable frame at offset of the live log visible.
-func (db *DB) enter(frame []byte, offset int64) error {
+// enter makes the records of a durable frame of engine time now, at offset of the live log, visible.
+func (db *DB) enter(frame []byte, offset, now int64) error {
 	v := db.view.Load()
+	defer runtime.KeepAlive(v)
 	base := db.live.start + offset
 	v.delta.warm(db.hashes)
-	for i, at := range db.offsets {
-		key, kind := format.RecordKey(frame[at:])
-		if err := db.enterOne(v, db.hashes[i], key, kind, (base+at)/placeUnit); err != nil {
+	for i := range db.entering {
+		e := &db.entering[i]
+		key, kind := format.RecordKey(frame[e.at:])
+		if err := v.enter(e.hash, key, state{kind, e.expiry}, (base+e.at)/placeUnit, now); err != nil {
 			return err
 		}
 	}
-	runtime.KeepAlive(v)
-	return nil
-}
-
-// enterOne makes the record of key at a place visible, and counts the keys.
-func (db *DB) enterOne(v *view, hash uint64, key []byte, kind format.Kind, place int64) error {
-	before, err := v.delta.put(hash, key, place)
-	if err != nil {
-		return err
-	}
-	was := before == format.KindSet
-	if before == 0 {
-		// Damage further down is for readers of the key to meet; the count is then off by one.
-		was, _ = v.hasBelow(hash, key)
-	}
-	switch is := kind == format.KindSet; {
-	case is && !was:
-		db.keys.Add(1)
-	case was && !is:
-		db.keys.Add(-1)
-	}
+	v.delta.bytes.Add(int64(len(frame)))
+	v.delta.references.publish()
 	return nil
 }

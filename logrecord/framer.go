@@ -34,6 +34,14 @@ func (f *Framer) Offset() int64 { return f.offset }
 // Position is where the history stands before the next frame.
 func (f *Framer) Position() format.Position { return f.last }
 
+// Empty builds a frame without operations: it records that engine time has come to now, and then belongs at Offset as
+// the bytes of End do. Arguments are as for Begin.
+func (f *Framer) Empty(epoch, commit uint64, now int64) []byte {
+	f.Begin(epoch, commit, now)
+	f.header.Kind = format.FrameEmpty
+	return f.End()
+}
+
 // Begin starts a frame of operations. now is the wall clock in ns, epoch that of the operations, which is never
 // below the last one; commit the highest seq known committed.
 func (f *Framer) Begin(epoch, commit uint64, now int64) {
@@ -94,11 +102,12 @@ func (f *Framer) Advance() {
 	}
 }
 
-// Trailer returns the frame that seals the log. It belongs at Offset; nothing may follow it.
-func (f *Framer) Trailer(t format.Trailer) []byte {
+// Trailer returns the frame that seals the log. It belongs at Offset; nothing may follow it. now is the wall clock in ns: the trailer
+// records it if it is later than the last frame.
+func (f *Framer) Trailer(t format.Trailer, now int64) []byte {
 	f.header = format.FrameHeader{
 		Kind: format.FrameTrailer, FirstSeq: f.last.Seq + 1, Epoch: f.last.Epoch, Index: f.last.Index,
-		Commit: f.last.Seq, Time: f.last.Time, Synced: uint64(f.offset), Chain: f.last.Chain,
+		Commit: f.last.Seq, Time: max(now, f.last.Time), Synced: uint64(f.offset), Chain: f.last.Chain,
 	}
 	f.buf = append(f.buf[:0], make([]byte, format.FrameHeaderLen)...)
 	f.buf = t.Append(f.buf)

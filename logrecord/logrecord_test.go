@@ -55,7 +55,7 @@ func (f *file) write(now int64, ops ...operation) {
 }
 
 func (f *file) seal(salt uint64) {
-	copy(f.data[f.framer.Offset():], f.framer.Trailer(format.Trailer{Generation: 4, Salt: salt}))
+	copy(f.data[f.framer.Offset():], f.framer.Trailer(format.Trailer{Generation: 4, Salt: salt}, 0))
 }
 
 // read returns the groups up to the first error, and the error.

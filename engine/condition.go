@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+
+	"github.com/tongpengdl/small-db/ckpt"
+	"github.com/tongpengdl/small-db/format"
+	"github.com/tongpengdl/small-db/mmapio"
+)
+
+// condition is what must be true of a key for a batch to be applied.
+type condition struct {
+	kind    conditionKind
+	key     []byte
+	value   []byte
+	version Version
+}
+
+type conditionKind uint8
+
+const (
+	ifAbsent conditionKind = iota
+	ifPresent
+	ifVersion
+	ifValue
+)
+
+// ConditionError says which condition of a batch did not hold. It is ErrConditionFailed.
+type ConditionError struct {
+	Index int    // of the condition in its batch, in the order in which they were added
+	Key   []byte // of the condition
+	Want  string // what was required, in words
+	Found string // what there was instead, in words
+}
+
+// Error names the key.
+func (e *ConditionError) Error() string {
+	return fmt.Sprintf("%v: condition %d: key %.40q: want %s, found %s", ErrConditionFailed, e.Index, e.Key, e.Want, e.Found)
+}
+
+// Is reports whether target is ErrConditionFailed.
+func (e *ConditionError) Is(target error) bool { return target == ErrConditionFailed }
+
+// admit decides which requests of a group are applied, as of engine time now: r.err says why one is not. It returns how
+// many are. The holder of the pipeline only.
+func (db *DB) admit(g *group, now int64) (admitted int) {
+	var ahead *ahead
+	full := db.full(g.bytes)
+	for i, r := range g.requests {
+		switch {
+		case full && r.grows():
+			r.err = db.errFull()
+		case len(r.conditions) > 0:
+			if ahead == nil {
+				ahead = db.newAhead(g.requests[:i], now)
+			}
+			r.err = ahead.check(r.conditions)
+		}
+		if r.err == nil && len(r.ops) > 0 {
+			admitted++
+			ahead.add(r)
+		}
+	}
+	return admitted
+}
+
+// ahead is the state after the requests of a group that were admitted so far: what a condition of the next one is held
+// against. Everything before the group is applied already.
+type ahead struct {
+	db   *DB
+	now  int64
+	seq  uint64
+	keys map[string]ckpt.Record // that the group changes; Seq is 0 for a delete
+}
+
+func (db *DB) newAhead(admitted []*request, now int64) *ahead {
+	a := &ahead{db: db, now: now, seq: db.applied.Load(), keys: make(map[string]ckpt.Record)}
+	for _, r := range admitted {
+		if r.err == nil {
+			a.add(r)
+		}
+	}
+	return a
+}
+
+// add applies a request. It does nothing as long as no condition asks.
+func (a *ahead) add(r *request) {
+	if a == nil {
+		return
+	}
+	for i := range r.ops {
+		o := &r.ops[i]
+		a.seq++
+		rec := ckpt.Record{Seq: a.seq, Expiry: o.expiry, Key: o.key, Value: o.value}
+		if o.kind == format.KindDelete {
+			rec.Seq = 0
+		}
+		a.keys[string(o.key)] = rec
+	}
+}
+
+// check returns a *ConditionError for the first condition that does not hold, and the error of reading what it is about.
+func (a *ahead) check(conditions []condition) error {
+	for i := range conditions {
+		c := &conditions[i]
+		want, found, err := a.compare(c)
+		if err != nil {
+			return fmt.Errorf("condition %d: %w", i, a.db.meet(readError(err)))
+		}
+		if want != "" {
+			return &ConditionError{Index: i, Key: bytes.Clone(c.key), Want: want, Found: found}
+		}
+	}
+	return nil
+}
+
+// compare says in words what a condition wants and what there is instead; nothing if it holds.
+func (a *ahead) compare(c *condition) (want, found string, err error) {
+	v := a.db.view.Load()
+	defer runtime.KeepAlive(v)
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	rec, ok := a.keys[string(c.key)]
+	if ok {
+		ok = rec.Seq != 0
+	} else if rec, ok, err = v.get(c.key); err != nil {
+		return "", "", err
+	}
+	found = "no value"
+	if ok = ok && !dueAt(rec.Expiry, a.now); ok {
+		found = "version " + a.versionOf(rec.Seq).String()
+	}
+	switch {
+	case c.kind == ifAbsent && ok:
+		return "no value", found, nil
+	case c.kind == ifPresent && !ok:
+		return "a value", found, nil
+	case c.kind == ifVersion && !(ok && a.versionOf(rec.Seq) == c.version):
+		return "version " + c.version.String(), found, nil
+	case c.kind == ifValue && !(ok && bytes.Equal(rec.Value, c.value)):
+		return fmt.Sprintf("the value %.40q", c.value), found, nil
+	}
+	return "", "", nil
+}
+
+func (a *ahead) versionOf(seq uint64) Version { return a.db.versionOf(seq) }

@@ -1,0 +1,94 @@
+package engine
+
+import "sync"
+
+// deadlines tells how many keys of a delta are due, without a list of keys: it holds the deadlines that
+// were set in it and those that were taken back, by an overwrite or a delete of a key that was not due yet, wherever it
+// was set. The difference of how many of each have passed is what the delta adds to the count of due keys. The holder of
+// the pipeline adds, anybody counts; the lock is taken only for keys that expire.
+type deadlines struct {
+	mu       sync.Mutex
+	set      deadlineHeap
+	unset    deadlineHeap
+	due      int64 // of set, and gone from it
+	unsetDue int64 // of unset, and gone from it
+}
+
+// add notes that a key with this deadline was set.
+func (d *deadlines) add(deadline int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.set.push(deadline)
+}
+
+// remove notes that a key with this deadline, which was not due, is set no more.
+func (d *deadlines) remove(deadline int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unset.push(deadline)
+}
+
+// count is what the delta adds to the number of keys that are due at an engine time. The time never falls from one
+// call to the next.
+func (d *deadlines) count(t int64) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.due += d.set.popUpTo(t)
+	d.unsetDue += d.unset.popUpTo(t)
+	return d.due - d.unsetDue
+}
+
+// any reports whether there may be keys with a deadline that were set in the delta.
+func (d *deadlines) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.set) > 0 || d.due > 0
+}
+
+// deadlineHeap is a binary heap with the earliest deadline first. Deadlines mostly rise, and then a push costs one comparison.
+type deadlineHeap []int64
+
+func (h *deadlineHeap) push(deadline int64) {
+	s := append(*h, deadline)
+	i := len(s) - 1
+	for i > 0 && s[(i-1)/2] > deadline {
+		s[i] = s[(i-1)/2]
+		i = (i - 1) / 2
+	}
+	s[i] = deadline
+	*h = s
+}
+
+// popUpTo removes all deadlines up to t, and returns how many there were.
+func (h *deadlineHeap) popUpTo(t int64) (n int64) {
+	for len(*h) > 0 && (*h)[0] <= t {
+		h.pop()
+		n++
+	}
+	return n
+}
+
+func (h *deadlineHeap) pop() {
+	s := *h
+	last := s[len(s)-1]
+	s = s[:len(s)-1]
+	*h = s
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(s) {
+			break
+		}
+		if child+1 < len(s) && s[child+1] < s[child] {
+			child++
+		}
+		if s[child] >= last {
+			break
+		}
+		s[i] = s[child]
+		i = child
+	}
+	if len(s) > 0 {
+		s[i] = last
+	}
+}
