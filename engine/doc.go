@@ -7,8 +7,8 @@
 //
 // # The way of a write
 //
-// Set, Delete and Apply hand their operations to the commit pipeline (pipeline.go). One
-// goroutine at a time holds it: it takes the group that has gathered, frames it
+// Set, SetUntil, Delete and Apply hand their operations to the commit pipeline (pipeline.go). One
+// goroutine at a time holds it: it takes the group that has gathered, checks its conditions, frames it
 // (package logrecord), makes the frame durable in the live log (log.go), enters
 // its records into the delta (delta.go, table.go) and answers the writers. So a write is
 // visible once it is durable, in order, and not before.
@@ -19,10 +19,24 @@
 // frozen delta (while a checkpoint is being built) and its base, the mapped checkpoint. They
 // take no lock and verify the checksum of every record they return.
 //
+// # The way of a scan
+//
+// A commit knows no order: it only appends the place of each record to a list (references.go). A Snapshot (snapshot.go) is a
+// view, a sequence and an engine time. When something scans it, what was written since the last scan is sorted into runs of
+// verified keys (order.go, run.go), and a walk (walk.go) merges the runs with the cursor of the base. Backups and checkpoints are
+// walks, too.
+//
+// # Conditions, transactions and time
+//
+// The conditions of a batch are checked by whoever holds the pipeline, against what is applied and what comes before
+// the batch in its group (condition.go). Update is a snapshot, a read set, and a batch with a condition for each key that was
+// read (update.go). Engine time (clock.go) is the wall clock, but never less than it was: frames record it, and a key whose
+// deadline it has reached is not set any more.
+//
 // # The way of a checkpoint
 //
 // The pipeline switches to a new log and an empty delta between two groups; everybody goes on. A
-// background goroutine merges the base and the frozen delta into checkpoint.N, verifies
+// background goroutine walks the base and the frozen delta into checkpoint.N, without what is deleted or due, verifies
 // it from the disk, and makes it the new base (checkpoint.go, pointer.go).
 //
 // # Opening

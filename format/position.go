@@ -25,9 +25,6 @@ type Position struct {
 	Chain uint64 // identifies the whole history up to here
 }
 
-// positionLen is the size of an encoded Position, in bytes.
-const positionLen = 40
-
 // Start is the position of a new database.
 func Start(id UUID, now int64) Position {
 	return Position{Epoch: 1, Time: now, Chain: xxhash.Sum64(id[:])}

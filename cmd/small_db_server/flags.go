@@ -32,6 +32,9 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	flags.Int64Var(&c.engine.CheckpointLogBytes, "checkpoint-log-bytes", 0,
 		fmt.Sprintf("logged `bytes` after which a checkpoint begins; 0 means %d", int64(engine.DefaultCheckpointLogBytes)))
 	flags.BoolVar(&c.engine.DisableBackgroundCheckpoint, "disable-background-checkpoint", false, "checkpoint only on request")
+	flags.Int64Var(&c.engine.MaxMemoryBytes, "max-memory-bytes", 0, "`bytes` that the database may take in memory; beyond it PUT is answered with 507; 0 means no limit")
+	flags.BoolVar(&c.engine.LockMemory, "lock-memory", false, "keep the mapped files in memory (mlock); see ulimit -l")
+	flags.Func("warm-up", "read the checkpoint into memory at the start: `off`, background, or wait (serve only once it is done); default off", c.setWarmUp)
 	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 5*time.Second, "how long requests may go on after the signal to stop")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 
@@ -50,4 +53,15 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 		return c, errors.New("-dir is required")
 	}
 	return c, nil
+}
+
+// setWarmUp sets the mode of the warm-up by its name.
+func (c *config) setWarmUp(mode string) error {
+	modes := map[string]engine.WarmUpMode{"off": engine.WarmUpOff, "background": engine.WarmUpBackground, "wait": engine.WarmUpWait}
+	m, ok := modes[mode]
+	if !ok {
+		return errors.New("it is off, background or wait")
+	}
+	c.engine.WarmUp = m
+	return nil
 }

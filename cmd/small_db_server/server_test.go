@@ -183,6 +183,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		"no -dir":                 {nil, 2, "-dir is required"},
 		"unknown flag":            {[]string{"-dir", empty, "-nonsense"}, 2, "-nonsense"},
+		"unknown warm-up":         {[]string{"-dir", empty, "-warm-up", "hot"}, 2, "off, background or wait"},
+		"negative memory":         {[]string{"-dir", empty, "-max-memory-bytes", "-1"}, 1, "MaxMemoryBytes"},
 		"bad number":              {[]string{"-dir", empty, "-checkpoint-updates", "-1"}, 2, "-checkpoint-updates"},
 		"argument":                {[]string{"-dir", empty, "extra"}, 2, `"extra"`},
 		"missing directory":       {[]string{"-dir", newDir(t)}, 1, "-create"},
@@ -283,7 +285,7 @@ func TestVersionAndHelp(t *testing.T) {
 	out, err = exec.Command(binary, "-h").Output()
 	require.NoError(t, err)
 	for _, flag := range []string{"dir", "create", "addr", "checkpoint-interval", "checkpoint-updates", "checkpoint-log-bytes",
-		"disable-background-checkpoint", "shutdown-timeout", "version"} {
+		"disable-background-checkpoint", "max-memory-bytes", "lock-memory", "warm-up", "shutdown-timeout", "version"} {
 		assert.Regexp(t, `(?m)^  -`+flag+`\b`, string(out))
 	}
 }
