@@ -5,8 +5,14 @@
 // Keys have 16 bytes, values 128, options are the engine's defaults unless a benchmark says otherwise.
 //
 //	BenchmarkSet         durable sets by 1, 16, 64 and 256 writers
+//	BenchmarkApply       durable batches of 10 and 1000 sets
+//	BenchmarkUpdate      transactions on counters, one for each goroutine and one for all
 //	BenchmarkGet         random reads of 1 M keys by 1 and 2 goroutines, from the base and from the delta, and misses
-//	BenchmarkOpen        from the call of Open to the first value read, log empty, files cached
+//	BenchmarkView        the same in place
+//	BenchmarkMixed       64 goroutines, 95 % reads and 5 % durable sets
+//	BenchmarkScan        scans of 1, 100 and 10,000 keys from a random one on, both ways, over delta, base and both
+//	BenchmarkSnapshot    making a snapshot, and the first scan after a write
+//	BenchmarkOpen        from the call of Open to the first value read, log empty, files cached, at several sizes
 //	BenchmarkSetBesideCheckpoint   durable sets while one checkpoint follows another, and without
 //	BenchmarkCheckpoint  how long a checkpoint takes
 //
@@ -15,6 +21,7 @@
 //	WriteLoop  one pwrite of a block after the other on a prepared O_DSYNC file: the limit of one writer
 //	GroupLoop  group commit without an index: the limit of many writers
 //	LockedMap  a Go map behind a sync.RWMutex: what reads must outrun
+//	SortedSlice  keys and values in sorted arrays that cannot change: the limit of scans
 //
 // # How to run
 //
@@ -25,7 +32,7 @@
 //
 //	go test ./benchmarks -run '^$' -bench Set -dir /mnt/disk
 //
-// SMALLDB_TEST_LONG=1 adds the open of 10 M keys.
+// SMALLDB_TEST_LONG=1 adds the open of 10 M keys. A read takes less than two looks at the clock, so the quantiles of reads are those of one in 256.
 //
 // # How to read
 //

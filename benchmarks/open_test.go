@@ -20,7 +20,7 @@ const openCount = 20
 // checkpoint: its log is empty, and its files are in the page cache. heap-objects is what a database that is open and
 // has been read keeps on the heap.
 func BenchmarkOpen(b *testing.B) {
-	sizes := []uint64{1_000_000}
+	sizes := []uint64{1_000, 100_000, 1_000_000}
 	if os.Getenv("SMALLDB_TEST_LONG") != "" {
 		sizes = append(sizes, 10_000_000)
 	}
