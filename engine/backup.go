@@ -29,6 +29,12 @@ func (db *DB) Backup(ctx context.Context, w io.Writer) (Version, error) {
 // pin takes a snapshot between two groups, and says where the history stands there.
 func (db *DB) pin(ctx context.Context) (s *Snapshot, at format.Position, err error) {
 	err = db.pipeline.between(ctx, func() error {
+		if db.failed() == nil {
+			// Engine time goes with the copy. Without room for that it is a little older.
+			if err := db.stamp(); err != nil && !errors.Is(err, ErrDiskFull) {
+				return err
+			}
+		}
 		s, at = db.Snapshot(), db.tail.Position
 		if db.live != nil {
 			at = db.live.framer.Position()
@@ -47,7 +53,7 @@ func (db *DB) pin(ctx context.Context) (s *Snapshot, at format.Position, err err
 // backup writes the state, as of the engine time of the position, as a checkpoint of the first generation.
 func (s *Snapshot) backup(ctx context.Context, w io.Writer, at format.Position) error {
 	header := format.CheckpointHeader{UUID: s.db.uuid, Generation: firstGeneration, Salt: randomUint64(), Position: at}
-	b, err := ckpt.NewStreamBuilder(w, header, s.view.keysAtMost())
+	b, err := ckpt.NewStreamBuilder(interruptibleWriter{ctx, w}, header, s.view.keysAtMost())
 	if err != nil {
 		return err
 	}
@@ -63,11 +69,25 @@ func (s *Snapshot) backup(ctx context.Context, w io.Writer, at format.Position) 
 	return err
 }
 
+// interruptibleWriter writes nothing any more once its context has ended.
+type interruptibleWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w interruptibleWriter) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
+}
+
 // Restore makes a database in opts.Dir of what Backup wrote: the same keys, values, deadlines and versions. The directory must not exist or be empty. Nothing is put
-// in place before all of r was received and verified from the disk; if Restore fails there is no database in
-// the directory, and to try again is right. The history goes on in a new epoch, so that no version is ever given twice.
+// in place before all of r was received and verified from the disk. If Restore fails, there is no database and it may be tried again, unless the error
+// wraps ErrIndeterminate: then the last step has failed, and the database may be there. The history goes on in a new epoch that no other history of this database
+// will come to, so that no version is ever given twice.
 //
-// Errors: ErrNotBackup for bytes that are no backup, or not all of one; ErrNotEmpty, ErrLocked, ErrDiskFull, and those of r and the file system.
+// Errors: ErrNotBackup for bytes that are no backup, or not all of one; ErrNotEmpty, ErrLocked, ErrDiskFull, ErrIndeterminate, and those of r and the file system.
 func Restore(opts Options, r io.Reader) error {
 	opts.Create = true
 	db, err := newDB(opts)
@@ -77,22 +97,13 @@ func Restore(opts Options, r io.Reader) error {
 	if err := db.receive(r); err != nil {
 		return fmt.Errorf("restore into %s: %w", opts.Dir, db.giveUp(err))
 	}
-	return errors.Join(db.seal(), db.dir.Close())
+	return db.dir.Close()
 }
 
 // receive makes the database.
 func (db *DB) receive(r io.Reader) error {
-	c, err := readContents(db.dir)
+	c, err := db.lockEmpty()
 	if err != nil {
-		return err
-	}
-	if c.version || c.newVersion {
-		return fmt.Errorf("%w: there is a database already", ErrNotEmpty)
-	}
-	if err := db.mayCreate(c); err != nil {
-		return err
-	}
-	if err := db.dir.Lock(format.LockName); err != nil {
 		return err
 	}
 	if err := db.clear(c); err != nil {
@@ -102,11 +113,50 @@ func (db *DB) receive(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	h := base.Header()
-	db.uuid = h.UUID
-	at := h.Position
-	at.Epoch++
-	return db.found(base, at)
+	db.uuid = base.Header().UUID
+	at := base.Header().Position
+	// The database that was copied, and other copies of it, raise their epochs one by one.
+	at.Epoch += 1 + randomUint64()>>32
+	if err := db.startWith(base, at); err != nil {
+		return err
+	}
+	err = publish(db.dir, versionFor(base))
+	if err == nil { // it is there, and only its closing is left
+		err = db.seal()
+		db.live = nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIndeterminate, err)
+	}
+	return nil
+}
+
+// lockEmpty locks the directory and reads it: there is no database in it, and none that another process is just making.
+func (db *DB) lockEmpty() (*contents, error) {
+	c, err := readContents(db.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.refuseReference(c); err != nil {
+		return nil, err
+	}
+	if len(c.foreign) > 0 { // not ours, not even to lock
+		return nil, db.mayCreate(c)
+	}
+	if err := db.dir.Lock(format.LockName); err != nil {
+		return nil, err
+	}
+	if c, err = readContents(db.dir); err != nil { // what another process did before it released the lock
+		return nil, err
+	}
+	pointer, _, err := db.readPointer(c)
+	if err != nil {
+		return nil, err
+	}
+	if pointer != nil {
+		return nil, fmt.Errorf("%w: there is a database already", ErrNotEmpty)
+	}
+	return c, db.mayCreate(c)
 }
 
 // receiveCheckpoint makes what r yields the first checkpoint, once it is verified.
@@ -146,20 +196,22 @@ func receiveFile(dir mmapio.Dir, name string, r io.Reader) error {
 	}
 	buf := make([]byte, mmapio.PieceSize)
 	var at int64
-	for {
-		n, err := io.ReadFull(r, buf)
+	for err == nil {
+		n := 0
+		for n < len(buf) && err == nil {
+			var m int
+			m, err = r.Read(buf[n:])
+			n += m
+		}
 		if n > 0 {
 			if err := mmapio.WritePieces(f, buf[:n], at); err != nil {
 				return errors.Join(err, f.Close())
 			}
 			at += int64(n)
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
+	}
+	if err != io.EOF { //nolint:errorlint // a wrapped one is not the end, but what has gone wrong
+		return errors.Join(err, f.Close())
 	}
 	return errors.Join(f.Sync(), f.Close())
 }

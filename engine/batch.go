@@ -26,6 +26,7 @@ type Batch struct {
 	conditions []condition
 	arena      []byte // copies of keys and values; grows by new arrays, so that older ones stay valid
 	bytes      int    // size of all records in a log
+	weight     int    // of all conditions
 	err        error  // the first thing wrong with an argument
 }
 
@@ -73,10 +74,14 @@ func (b *Batch) Len() int { return len(b.ops) }
 func (b *Batch) Reset() {
 	clear(b.ops)
 	clear(b.conditions)
-	b.ops, b.conditions, b.arena, b.bytes, b.err = b.ops[:0], b.conditions[:0], b.arena[:0], 0, nil
+	b.ops, b.conditions, b.arena = b.ops[:0], b.conditions[:0], b.arena[:0]
+	b.bytes, b.weight, b.err = 0, 0, nil
 }
 
-func (b *Batch) require(c condition) { b.conditions = append(b.conditions, c) }
+func (b *Batch) require(c condition) {
+	b.conditions = append(b.conditions, c)
+	b.weight += c.weight()
+}
 
 func (b *Batch) add(o op) {
 	b.ops = append(b.ops, o)
@@ -106,6 +111,9 @@ func (o *Options) checkBatch(b *Batch) error {
 		if err := checkKey(b.conditions[i].key); err != nil {
 			return fmt.Errorf("condition %d of the batch: %w", i, err)
 		}
+	}
+	if n := len(b.conditions); n > maxConditions || b.weight > format.MaxPayloadLen {
+		return fmt.Errorf("%w: a batch with %d conditions on %d bytes, at most %d and %d", ErrValueTooLarge, n, b.weight, maxConditions, format.MaxPayloadLen)
 	}
 	if b.bytes > format.MaxPayloadLen {
 		return fmt.Errorf("%w: a batch of %d bytes, at most %d", ErrValueTooLarge, b.bytes, format.MaxPayloadLen)

@@ -50,6 +50,7 @@ func (db *DB) freeze() (p *pending, err error) {
 		db.logged.Store(0)
 		db.written.Store(0)
 		db.updates.Store(0)
+		db.refused.Store(false)
 		return nil
 	})
 	return p, err
@@ -158,11 +159,12 @@ func (v *view) build(b *ckpt.Builder, t int64, interrupted func() error) error {
 
 // build adds what is left of the walk to a checkpoint.
 func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
-	for n := 0; ; n++ {
-		if interrupted != nil && n%interruptStride == 0 {
+	for n, size := 0, 0; ; n++ {
+		if interrupted != nil && (n%interruptStride == 0 || size > mmapio.PieceSize) {
 			if err := interrupted(); err != nil {
 				return err
 			}
+			size = 0
 		}
 		ok, err := w.next()
 		if !ok || err != nil {
@@ -171,6 +173,7 @@ func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
 		if err := b.Add(w.record); err != nil {
 			return err
 		}
+		size += len(w.record.Value)
 	}
 }
 

@@ -23,6 +23,7 @@ type checkpointer struct {
 	deltas    []deltaLogs // deltas that were replaced and may still be mapped
 	changed   time.Time   // when the first update since the last checkpoint was seen; zero if there was none
 	retry     time.Time   // not before; zero if the last attempt succeeded
+	pause     time.Time   // not before, for want of memory
 	backoff   time.Duration
 
 	baseLen atomic.Int64 // size of the base, in bytes; stored by the goroutine
@@ -39,6 +40,10 @@ const (
 	retryMin = 100 * time.Millisecond
 	retryMax = 30 * time.Second
 )
+
+// pauseFactor is how many times as long as the last checkpoint took none begins for want of memory: where they give
+// little back, they take a fifth of the time.
+const pauseFactor = 4
 
 // fileBytesFactor: log files may take this many times what their records take before that alone makes a
 // checkpoint due. Frames of few small records are mostly padding.
@@ -128,6 +133,9 @@ func (c *checkpointer) due() bool {
 	if c.pending != nil || !c.retry.IsZero() { // the last attempt failed, or could not even begin
 		return true
 	}
+	if db.reclaimable() && !time.Now().Before(c.pause) {
+		return true
+	}
 	if db.updates.Load() == 0 {
 		return false
 	}
@@ -158,6 +166,8 @@ func (c *checkpointer) schedule(timer *time.Timer) {
 	case c.db.opts.DisableBackgroundCheckpoint, c.db.failed() != nil: // then none becomes due
 	case !c.retry.IsZero():
 		at = c.retry
+	case c.db.reclaimable():
+		at = c.pause
 	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
 		at = c.changed.Add(c.db.opts.CheckpointInterval)
 	}
@@ -195,7 +205,9 @@ func (c *checkpointer) finish() error {
 		return c.failed(err)
 	}
 	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
-	c.succeeded(c.pending.generation, time.Since(started))
+	took := time.Since(started)
+	c.pause = time.Now().Add(pauseFactor * took)
+	c.succeeded(c.pending.generation, took)
 	c.pending = nil
 	return nil
 }

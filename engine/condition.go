@@ -18,6 +18,16 @@ type condition struct {
 	version Version
 }
 
+// weight is what the condition adds to a request while it waits, in bytes.
+func (c *condition) weight() int { return len(c.key) + len(c.value) + conditionWeight }
+
+const (
+	// conditionWeight stands for a condition beside its key and value, in bytes.
+	conditionWeight = 64
+	// maxConditions bounds how long the check of one batch holds up all others.
+	maxConditions = 10_000
+)
+
 type conditionKind uint8
 
 const (
@@ -37,33 +47,50 @@ type ConditionError struct {
 
 // Error names the key.
 func (e *ConditionError) Error() string {
-	return fmt.Sprintf("%v: condition %d: key %.40q: want %s, found %s", ErrConditionFailed, e.Index, e.Key, e.Want, e.Found)
+	return fmt.Sprintf("%v: condition %d: key %q: want %s, found %s", ErrConditionFailed, e.Index, e.Key[:min(40, len(e.Key))], e.Want, e.Found)
 }
 
 // Is reports whether target is ErrConditionFailed.
 func (e *ConditionError) Is(target error) bool { return target == ErrConditionFailed }
 
-// admit decides which requests of a group are applied, as of engine time now: r.err says why one is not. It returns how
-// many are. The holder of the pipeline only.
-func (db *DB) admit(g *group, now int64) (admitted int) {
+// conditional reports whether a request of the group has conditions.
+func (g *group) conditional() bool {
+	for _, r := range g.requests {
+		if len(r.conditions) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// admit decides which requests of a group are applied, as of engine time now, and counts their bytes: r.err says why one is not. It returns
+// whether any of them has operations. If no condition rests on a key that will expire, it lets engine time go on. The holder of the pipeline only.
+func (db *DB) admit(g *group, now int64) (operations bool) {
 	var ahead *ahead
-	full := db.full(g.bytes)
+	seq := db.applied.Load()
 	for i, r := range g.requests {
-		switch {
-		case full && r.grows():
-			r.err = db.errFull()
-		case len(r.conditions) > 0:
+		if len(r.conditions) > 0 {
 			if ahead == nil {
 				ahead = db.newAhead(g.requests[:i], now)
 			}
 			r.err = ahead.check(r.conditions)
 		}
-		if r.err == nil && len(r.ops) > 0 {
-			admitted++
-			ahead.add(r)
+		if r.err == nil && r.grows() {
+			r.err = db.room(g.bytes + r.bytes)
 		}
+		if r.err != nil {
+			continue
+		}
+		g.bytes += r.bytes
+		operations = operations || len(r.ops) > 0
+		seq += uint64(len(r.ops))
+		r.version = db.versionOfState(seq)
+		ahead.add(r)
 	}
-	return admitted
+	if ahead != nil && !ahead.timed {
+		db.clock.release()
+	}
+	return operations
 }
 
 // ahead is the state after the requests of a group that were admitted so far: what a condition of the next one is held
@@ -72,6 +99,8 @@ type ahead struct {
 	db   *DB
 	now  int64
 	seq  uint64
+	// timed says that a condition was held against a key that will expire.
+	timed bool
 	keys map[string]ckpt.Record // that the group changes; Seq is 0 for a delete
 }
 
@@ -129,6 +158,7 @@ func (a *ahead) compare(c *condition) (want, found string, err error) {
 	}
 	found = "no value"
 	if ok = ok && !dueAt(rec.Expiry, a.now); ok {
+		a.timed = a.timed || rec.Expiry != 0
 		found = "version " + a.versionOf(rec.Seq).String()
 	}
 	switch {
@@ -139,7 +169,7 @@ func (a *ahead) compare(c *condition) (want, found string, err error) {
 	case c.kind == ifVersion && !(ok && a.versionOf(rec.Seq) == c.version):
 		return "version " + c.version.String(), found, nil
 	case c.kind == ifValue && !(ok && bytes.Equal(rec.Value, c.value)):
-		return fmt.Sprintf("the value %.40q", c.value), found, nil
+		return fmt.Sprintf("the value %q", c.value[:min(40, len(c.value))]), found, nil
 	}
 	return "", "", nil
 }

@@ -30,7 +30,27 @@ func (db *DB) create(c *contents) error {
 	if err != nil {
 		return err
 	}
-	return db.found(base, first)
+	if err := db.startWith(base, first); err != nil {
+		return err
+	}
+	if err := publish(db.dir, versionFor(base)); err != nil {
+		return err
+	}
+	db.recovery.Created, db.recovery.Clean = true, true
+	return nil
+}
+
+// firstGeneration is that of a new database.
+const firstGeneration = 1
+
+// startWith makes the first checkpoint, which is durable under its name, the state, and starts an empty log at a position after it.
+func (db *DB) startWith(base *ckpt.Reader, at format.Position) error {
+	d, err := newDelta(db.seed, base.Footer().FileLen, 0)
+	if err != nil {
+		return err
+	}
+	db.restore(base, d, at)
+	return db.firstLog(&logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d})
 }
 
 // clear removes what an earlier creation may have left.
@@ -41,28 +61,6 @@ func (db *DB) clear(c *contents) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// firstGeneration is that of a new database.
-const firstGeneration = 1
-
-// found makes a database of its first checkpoint, which is durable under its name: an empty log that starts at a position, and
-// at last version, whose renaming is the commit point.
-func (db *DB) found(base *ckpt.Reader, at format.Position) error {
-	d, err := newDelta(db.seed, base.Footer().FileLen, 0)
-	if err != nil {
-		return err
-	}
-	d.references.start(at.Seq)
-	if err := db.firstLog(&logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d}); err != nil {
-		return err
-	}
-	if err := publish(db.dir, versionFor(base)); err != nil {
-		return err
-	}
-	db.restore(base, d, at)
-	db.recovery.Created, db.recovery.Clean = true, true
 	return nil
 }
 

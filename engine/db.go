@@ -16,13 +16,14 @@ import (
 
 // DB is an open database. All methods may be called concurrently, with each other and with Close.
 type DB struct {
-	opts     Options
-	dir      mmapio.Dir
-	logger   *slog.Logger
-	uuid     format.UUID
-	seed     maphash.Seed // of the tables of all deltas
-	clock    clock
-	recovery Recovery
+	opts      Options
+	dir       mmapio.Dir
+	logger    *slog.Logger
+	uuid      format.UUID
+	seed      maphash.Seed // of the tables of all deltas
+	clock     clock
+	recovery  Recovery
+	dueAtOpen uint64 // keys that were due then
 
 	view     atomic.Pointer[view] // nil once closed
 	pipeline *pipeline
@@ -43,11 +44,13 @@ type DB struct {
 	logged     atomic.Int64  // record bytes since the last checkpoint began
 	written    atomic.Int64  // bytes of frames since the last checkpoint began
 	updates    atomic.Uint64 // operations since the last checkpoint began
+	refused    atomic.Bool   // a set was refused for want of memory since the last checkpoint began
 	failure    atomic.Pointer[error]
 	damage     atomic.Pointer[error] // the first that was met
 
 	checkpointer *checkpointer
 	warmer       warmer
+	counting     sync.Mutex            // one counts keys at a time, so that time rises
 	final        atomic.Pointer[usage] // when it was closed
 
 	closing   sync.Once
@@ -91,9 +94,26 @@ func (db *DB) usage() usage {
 	if v == nil {
 		return *db.final.Load()
 	}
+	db.counting.Lock()
 	keys, err := v.keys(db.clock.now())
+	db.counting.Unlock()
 	_ = db.meet(readError(err))
 	return usage{keys, v.usage()}
+}
+
+// due is how many keys are due, and still in the files.
+func (db *DB) due() uint64 { return db.view.Load().keysAtMost() - db.usage().keys }
+
+// recordTime makes a log, for its trailer to record engine time, if nothing was written since the open and a key has become due. Else
+// it could come back where the wall clock is set back meanwhile. Without room for a log it may.
+func (db *DB) recordTime() {
+	if db.live != nil || db.due() <= db.dueAtOpen {
+		return
+	}
+	start := &logStart{generation: db.tail.Generation + 1, previous: db.tail, delta: db.view.Load().delta}
+	if err := db.firstLog(start); err != nil {
+		db.logger.Warn("engine time is not recorded", "error", err)
+	}
 }
 
 // anyDue reports whether the checkpoint holds keys that have expired.
@@ -155,6 +175,7 @@ func (db *DB) close() error {
 	err := db.spares.close()
 	switch failure := db.failed(); {
 	case failure == nil:
+		db.recordTime()
 		err = errors.Join(err, db.seal())
 	case db.live != nil: // after a failure nothing more is written, and what was not acknowledged stays unknown
 		err = errors.Join(failure, db.live.close())

@@ -28,14 +28,27 @@ func (d *deadlines) remove(deadline int64) {
 	d.unset.push(deadline)
 }
 
-// count is what the delta adds to the number of keys that are due at an engine time. The time never falls from one
-// call to the next.
+// count is what the delta adds to the number of keys that are due at an engine time. One goroutine at a time counts, and the time never
+// falls from one call to the next.
 func (d *deadlines) count(t int64) int64 {
+	for {
+		due, done := d.countSome(t)
+		if done {
+			return due
+		}
+	}
+}
+
+// countPortion is how many deadlines are counted before the lock is given up, so that no commit waits for many.
+const countPortion = 64
+
+func (d *deadlines) countSome(t int64) (due int64, done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.due += d.set.popUpTo(t)
-	d.unsetDue += d.unset.popUpTo(t)
-	return d.due - d.unsetDue
+	set, unset := d.set.popUpTo(t, countPortion), d.unset.popUpTo(t, countPortion)
+	d.due += set
+	d.unsetDue += unset
+	return d.due - d.unsetDue, set < countPortion && unset < countPortion
 }
 
 // any reports whether there may be keys with a deadline that were set in the delta.
@@ -59,9 +72,9 @@ func (h *deadlineHeap) push(deadline int64) {
 	*h = s
 }
 
-// popUpTo removes all deadlines up to t, and returns how many there were.
-func (h *deadlineHeap) popUpTo(t int64) (n int64) {
-	for len(*h) > 0 && (*h)[0] <= t {
+// popUpTo removes deadlines up to t, but no more than most, and returns how many there were.
+func (h *deadlineHeap) popUpTo(t, most int64) (n int64) {
+	for n < most && len(*h) > 0 && (*h)[0] <= t {
 		h.pop()
 		n++
 	}

@@ -17,18 +17,24 @@ type Entry struct {
 
 // Entry returns a copy of all there is to know of a key. ok is false if the key is not set. Errors are as for Get.
 func (db *DB) Entry(key []byte) (e Entry, ok bool, err error) {
-	v := db.view.Load()
-	if v == nil {
-		return Entry{}, false, ErrClosed
+	for due := uint64(0); ; {
+		v := db.view.Load()
+		if v == nil {
+			return Entry{}, false, ErrClosed
+		}
+		rec, ok, err := v.fetch(key)
+		switch {
+		case err != nil:
+			return Entry{}, false, db.meet(readError(err))
+		case !ok:
+			return Entry{}, false, nil
+		case !db.clock.due(rec.Expiry):
+			return db.entry(&rec), true, nil
+		case rec.Seq == due: // see AppendGet
+			return Entry{}, false, nil
+		}
+		due = rec.Seq
 	}
-	rec, ok, err := v.fetch(key)
-	if err != nil {
-		return Entry{}, false, db.meet(readError(err))
-	}
-	if !ok || db.clock.due(rec.Expiry) {
-		return Entry{}, false, nil
-	}
-	return db.entry(&rec), true, nil
 }
 
 // entry is a record that lies in memory of its own as an entry.
@@ -54,11 +60,11 @@ func deadlineOf(t time.Time) (int64, error) {
 	if t.Before(firstDeadline) || t.After(lastDeadline) {
 		return 0, fmt.Errorf("%w: %s is not between %s and %s", ErrDeadline, t, firstDeadline, lastDeadline)
 	}
-	return t.UnixNano(), nil
+	return max(1, t.UnixNano()), nil
 }
 
 var (
-	firstDeadline = time.Unix(0, 1).UTC()
+	firstDeadline = time.Unix(0, 0).UTC()
 	lastDeadline  = time.Unix(0, math.MaxInt64).UTC()
 )
 

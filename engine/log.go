@@ -33,6 +33,9 @@ func (l *liveLog) room(payload int) bool {
 // write makes a frame durable at the framer's offset.
 func (l *liveLog) write(frame []byte) error {
 	off := l.framer.Offset()
+	if off+int64(len(frame)) > l.id.Size { // never: there was room, or a larger log was taken
+		return fmt.Errorf("a frame of %d bytes does not fit into a log of %d", len(frame), l.id.Size)
+	}
 	if l.direct != nil && len(frame) <= largeGroup {
 		_, err := l.direct.WriteAt(frame, off)
 		return err

@@ -27,14 +27,25 @@ func (v *view) usage() uint64 {
 	return uint64(n)
 }
 
-// full reports whether a frame with this payload would go beyond the limit of memory.
-func (db *DB) full(payload int) bool {
+// room is ErrFull if a frame with this payload would go beyond the limit of memory; then the checkpointer is told. The holder of the pipeline only.
+func (db *DB) room(payload int) error {
 	limit := db.opts.MaxMemoryBytes
-	return limit > 0 && db.view.Load().usage()+uint64(payload) > uint64(limit)
+	if limit == 0 {
+		return nil
+	}
+	used := db.view.Load().usage()
+	if used+uint64(payload) <= uint64(limit) {
+		return nil
+	}
+	if !db.refused.Swap(true) {
+		db.checkpointer.poke()
+	}
+	return fmt.Errorf("%w: %d of at most %d bytes are taken, %d more do not fit", ErrFull, used, limit, payload)
 }
 
-func (db *DB) errFull() error {
-	return fmt.Errorf("%w: %d of at most %d bytes are taken", ErrFull, db.view.Load().usage(), db.opts.MaxMemoryBytes)
+// reclaimable reports whether a set was refused for want of memory, and a checkpoint may give some back.
+func (db *DB) reclaimable() bool {
+	return db.refused.Load() && (db.updates.Load() > 0 || db.anyDue())
 }
 
 // grows reports whether the request takes memory that no checkpoint gives back.

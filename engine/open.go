@@ -28,6 +28,7 @@ func Open(opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, db.giveUp(err))
 	}
+	db.dueAtOpen = db.due()
 	db.start(spare)
 	db.recovery.Took = time.Since(started)
 	return db, nil
@@ -65,10 +66,8 @@ func (db *DB) load() (spare bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if c.version {
-		if _, err := readVersionFile(db.dir, format.VersionName); errors.Is(err, ErrReference) { // not even locked
-			return false, fmt.Errorf("%w; convert it with: smalldb migrate %s NEW", err, db.opts.Dir)
-		}
+	if err := db.refuseReference(c); err != nil { // not even locked
+		return false, err
 	}
 	if !c.version && !c.newVersion && !db.opts.Create {
 		return false, fmt.Errorf("%w: there is no file %q; create a database with Options.Create (-create)", ErrNoDatabase, format.VersionName)
@@ -99,6 +98,19 @@ func (db *DB) load() (spare bool, err error) {
 		}
 	}
 	return db.clean(c, pointer)
+}
+
+// refuseReference is ErrReference for a directory of the reference implementation.
+func (db *DB) refuseReference(c *contents) error {
+	for name, there := range map[string]bool{format.VersionName: c.version, format.NewVersionName: c.newVersion} {
+		if !there {
+			continue
+		}
+		if _, err := readVersionFile(db.dir, name); errors.Is(err, ErrReference) {
+			return fmt.Errorf("%w; convert it with: smalldb migrate %s NEW", err, db.opts.Dir)
+		}
+	}
+	return nil
 }
 
 // clean removes what no state needs: what a crash left, and what a crash kept from being removed.

@@ -49,8 +49,9 @@ type Options struct {
 	// MaxValueBytes is the size of the largest value that is accepted, at most format.MaxValueLen. Default: 16 MiB.
 	MaxValueBytes int
 	// MaxMemoryBytes bounds Stats.MemoryBytes: beyond it sets are refused with ErrFull, while reads and deletes go on. A
-	// checkpoint begins when the logs take half of what the last checkpoint leaves. It never fails
-	// Open. Snapshots that are held and values on their way do not count. Default: 0, no limit.
+	// checkpoint begins when the logs take half of what the last checkpoint leaves, or a sixteenth of all, and when a set was refused and
+	// something has been deleted, overwritten or has expired since. It never fails
+	// Open. Snapshots that are held, what scans have sorted, and values on their way do not count. Default: 0, no limit.
 	MaxMemoryBytes int64
 	// WarmUp says whether the checkpoint is read into memory when the database is opened. Default: WarmUpOff.
 	WarmUp WarmUpMode

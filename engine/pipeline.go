@@ -15,6 +15,7 @@ type request struct {
 	ops        []op
 	conditions []condition
 	bytes      int          // size of the records
+	weight     int          // bytes that the pipeline holds for it: the records, and what the conditions are about
 	version    Version      // of its last operation; set by commit
 	err        error        // why it was left out of its group, which may be committed all the same; set by commit
 	task       func() error // what to run between two groups instead; such a request has a group of its own
@@ -25,7 +26,8 @@ type request struct {
 type group struct {
 	requests []*request
 	ops      int
-	bytes    int
+	weight   int
+	bytes    int           // size of the records of those that commit has admitted
 	err      error         // the outcome of all; written before done is closed
 	done     chan struct{} // nil for a group whose only writer commits it itself
 	read     bool          // what the requests point to will not be read any more; under mu of the pipeline
@@ -50,7 +52,7 @@ type pipeline struct {
 	leaving  int          // writers that wait for allRead
 	room     sync.Cond    // signalled when queued falls; for writers that wait for room
 	groups   []*group     // gathered, the last one still open
-	queued   int          // bytes in groups
+	queued   int          // weight of groups
 	held     bool         // somebody holds the pipeline
 	stopped  error        // why nothing is taken in any more; nil while it runs
 	idle     sync.Cond    // signalled when the pipeline is given back
@@ -65,7 +67,7 @@ type pipeline struct {
 	limit   pipelineLimit
 }
 
-// pipelineLimit bounds what gathers, in bytes of records.
+// pipelineLimit bounds what gathers, in bytes of weight.
 type pipelineLimit struct {
 	group int // a group closes before it would exceed this, unless it is one request
 	queue int // beyond this, writers wait
@@ -148,14 +150,14 @@ func (p *pipeline) enqueue(r *request) *group {
 	if n := len(p.groups); n > 0 {
 		g = p.groups[n-1]
 	}
-	if g == nil || r.task != nil || g.requests[0].task != nil || g.bytes+r.bytes > p.limit.group {
+	if g == nil || r.task != nil || g.requests[0].task != nil || g.weight+r.weight > p.limit.group {
 		g = &group{done: make(chan struct{}), requests: make([]*request, 0, p.expect)}
 		p.groups = append(p.groups, g)
 	}
 	g.requests = append(g.requests, r)
 	g.ops += len(r.ops)
-	g.bytes += r.bytes
-	p.queued += r.bytes
+	g.weight += r.weight
+	p.queued += r.weight
 	p.noteFirst()
 	return g
 }
@@ -216,8 +218,8 @@ func (p *pipeline) withdraw(g *group, r *request) bool {
 			}
 		}
 		g.ops -= len(r.ops)
-		g.bytes -= r.bytes
-		p.queued -= r.bytes
+		g.weight -= r.weight
+		p.queued -= r.weight
 		if len(g.requests) == 0 {
 			p.groups = append(p.groups[:i], p.groups[i+1:]...)
 		}
@@ -232,7 +234,7 @@ func (p *pipeline) withdraw(g *group, r *request) bool {
 func (p *pipeline) commitOwn(r *request) error {
 	defer p.passOn() // if commit panics, too
 	p.ownList[0] = r
-	p.own = group{requests: p.ownList[:], ops: len(r.ops), bytes: r.bytes}
+	p.own = group{requests: p.ownList[:], ops: len(r.ops), weight: r.weight}
 	return p.run(&p.own)
 }
 
@@ -285,7 +287,7 @@ func (p *pipeline) take() *group {
 	}
 	g := p.groups[0]
 	p.groups = p.groups[1:]
-	p.queued -= g.bytes
+	p.queued -= g.weight
 	p.expect = len(g.requests)
 	p.noteFirst()
 	p.room.Broadcast()

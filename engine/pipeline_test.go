@@ -89,8 +89,8 @@ func (s *sink) read(g *group) (keys []string) {
 		s.seq += uint64(len(r.ops))
 		r.version = Version{1, s.seq}
 	}
-	if len(keys) != g.ops || bytes != g.bytes {
-		panic(fmt.Sprintf("a group of %d operations and %d bytes is counted as %d and %d", len(keys), bytes, g.ops, g.bytes))
+	if len(keys) != g.ops || bytes != g.weight {
+		panic(fmt.Sprintf("a group of %d operations and %d bytes is counted as %d and %d", len(keys), bytes, g.ops, g.weight))
 	}
 	return keys
 }
@@ -107,7 +107,7 @@ func requestFor(value int, keys ...string) *request {
 	for _, k := range keys {
 		o := op{kind: format.KindSet, key: []byte(k), value: make([]byte, value)}
 		r.ops = append(r.ops, o)
-		r.bytes += o.recordLen()
+		r.weight += o.recordLen()
 	}
 	return r
 }
@@ -201,7 +201,7 @@ func TestPipelineSetsVersions(t *testing.T) {
 
 // A group closes before it would exceed the limit; a request larger than that is alone.
 func TestPipelineGroupLimit(t *testing.T) {
-	size := requestFor(100, "k").bytes
+	size := requestFor(100, "k").weight
 	s := newSink(t, pipelineLimit{group: 3 * size, queue: 1 << 20}).gated()
 	first := s.hold(t)
 	answers := s.submitAll(context.Background(),
@@ -225,7 +225,7 @@ func TestPipelineGroupLimit(t *testing.T) {
 
 // An error is that of exactly the group it befell.
 func TestPipelineErrorsGoToTheirGroup(t *testing.T) {
-	size := requestFor(100, "k").bytes
+	size := requestFor(100, "k").weight
 	s := newSink(t, pipelineLimit{group: 2 * size, queue: 1 << 20}).gated()
 	first := s.hold(t)
 	answers := s.submitAll(context.Background(), requestFor(100, "a"), requestFor(100, "b"),
@@ -244,7 +244,7 @@ func TestPipelineErrorsGoToTheirGroup(t *testing.T) {
 
 // A full queue makes writers wait, and they go on in turn.
 func TestPipelineQueueLimit(t *testing.T) {
-	size := requestFor(100, "k").bytes
+	size := requestFor(100, "k").weight
 	s := newSink(t, pipelineLimit{group: size, queue: 2 * size}).gated()
 	first := s.hold(t)
 	queued := s.submitAll(context.Background(), requestFor(100, "a"), requestFor(100, "b"))
@@ -376,7 +376,7 @@ func TestPipelineAbandon(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			key, value := []byte("abandoned"), []byte("value")
 			r := &request{ops: []op{{kind: format.KindSet, key: key, value: value}}}
-			r.bytes = r.ops[0].recordLen()
+			r.weight = r.ops[0].recordLen()
 			answers := append(s.submitAll(context.Background(), requestFor(0, "stays")), s.submitAll(ctx, r)...)
 			s.leave <- nil
 			s.late <- nil
@@ -442,7 +442,7 @@ func TestPipelineContextEndsAfterTheCommit(t *testing.T) {
 				key := fmt.Sprintf("%d-%d", w, i)
 				buf := []byte(key)
 				r := &request{ops: []op{{kind: format.KindSet, key: buf}}}
-				r.bytes = r.ops[0].recordLen()
+				r.weight = r.ops[0].recordLen()
 				abandoned, err := s.pipeline.submit(ctx, r)
 				copy(buf, strings.Repeat("#", len(buf))) // it is ours again
 				if abandoned != errors.Is(err, ErrIndeterminate) {
@@ -583,7 +583,7 @@ func TestPipelineStop(t *testing.T) {
 
 // Writers that wait for room when the pipeline stops are answered too.
 func TestPipelineStopFreesWhoWaits(t *testing.T) {
-	size := requestFor(100, "k").bytes
+	size := requestFor(100, "k").weight
 	s := newSink(t, pipelineLimit{group: size, queue: size}).gated()
 	first := s.hold(t)
 	queued := s.submitAll(context.Background(), requestFor(100, "a"))

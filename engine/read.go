@@ -11,51 +11,68 @@ import (
 // AppendGet appends the value of key to dst and returns the longer slice, as append does. ok is
 // false if the key is not set, or has expired. It takes no lock, and allocates only if dst must grow.
 func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
-	v := db.view.Load()
-	if v == nil {
-		return dst, false, ErrClosed
+	for due := uint64(0); ; {
+		v := db.view.Load()
+		if v == nil {
+			return dst, false, ErrClosed
+		}
+		out, seq, ok, err := v.appendGet(dst, key, &db.clock)
+		runtime.KeepAlive(v)
+		if err != nil { // a fault may have come while the value was being copied
+			return dst, false, db.meet(readError(err))
+		}
+		if ok || seq == due {
+			return out, ok, nil
+		}
+		due = seq // it has expired, unless it was given another deadline between the look at it and the one at the clock
 	}
-	out, ok, err = v.appendGet(dst, key, &db.clock)
-	runtime.KeepAlive(v)
-	if err != nil { // a fault may have come while the value was being copied
-		return dst, false, db.meet(readError(err))
-	}
-	return out, ok, nil
 }
 
-func (v *view) appendGet(dst, key []byte, clock *clock) (out []byte, ok bool, err error) {
+// appendGet is AppendGet. Of a key that has expired it returns the sequence.
+func (v *view) appendGet(dst, key []byte, clock *clock) (out []byte, due uint64, ok bool, err error) {
 	out = dst
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	rec, ok, err := v.get(key)
-	if !ok || err != nil || clock.due(rec.Expiry) {
-		return dst, false, err
+	switch {
+	case !ok || err != nil:
+		return dst, 0, false, err
+	case clock.due(rec.Expiry):
+		return dst, rec.Seq, false, nil
 	}
-	return append(dst, rec.Value...), true, nil
+	return append(dst, rec.Value...), 0, true, nil
 }
 
 // View calls read with the value of key as it lies in the mapped file, without copying it. read must neither change value nor
 // keep it, and must not take long: while it runs, the files that it sees cannot be given back. ok is false
 // if the key is not set; then read is not called. An error of read is returned as it is.
 func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err error) {
-	v := db.view.Load()
-	if v == nil {
-		return false, ErrClosed
+	for due := uint64(0); ; {
+		v := db.view.Load()
+		if v == nil {
+			return false, ErrClosed
+		}
+		seq, ok, err := v.view(key, read, &db.clock)
+		runtime.KeepAlive(v)
+		if err != nil {
+			return ok, db.meet(readError(err))
+		}
+		if ok || seq == due { // see AppendGet
+			return ok, nil
+		}
+		due = seq
 	}
-	ok, err = v.view(key, read, &db.clock)
-	runtime.KeepAlive(v)
-	if err != nil {
-		return ok, db.meet(readError(err))
-	}
-	return ok, nil
 }
 
-func (v *view) view(key []byte, read func(value []byte) error, clock *clock) (ok bool, err error) {
+func (v *view) view(key []byte, read func(value []byte) error, clock *clock) (due uint64, ok bool, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	rec, ok, err := v.get(key)
-	if !ok || err != nil || clock.due(rec.Expiry) {
-		return false, err
+	switch {
+	case !ok || err != nil:
+		return 0, false, err
+	case clock.due(rec.Expiry):
+		return rec.Seq, false, nil
 	}
-	return true, read(rec.Value)
+	return 0, true, read(rec.Value)
 }
 
 // readError gives the place of a fault in mapped bytes as the place of a corruption: for a

@@ -17,7 +17,6 @@ type sealedLog struct {
 	file   mmapio.File
 	id     format.LogIdentity
 	before format.Predecessor
-	closed int64 // engine time of its trailer; 0 without one
 }
 
 // recover brings back the state: the checkpoint that the pointer names, and every consecutive log from its generation on. Where
@@ -50,7 +49,6 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	if err != nil {
 		return err
 	}
-	db.clock.raise(logs[len(logs)-1].closed)
 	for i, l := range logs {
 		if err := continues(l, position); err != nil {
 			return err
@@ -210,7 +208,6 @@ func lastFrame(l *sealedLog, src io.ReaderAt) (end int64, closed bool, err error
 			return 0, false, l.readError(err)
 		case frame.Header.Kind == format.FrameTrailer:
 			trailer = &format.Trailer{Generation: frame.Trailer.Generation, Salt: frame.Trailer.Salt}
-			l.closed = frame.Header.Time
 		}
 	}
 }
@@ -240,6 +237,9 @@ func (db *DB) replay(l *sealedLog, d *delta, end int64) (format.Position, error)
 		frame, err := r.Next()
 		if err == io.EOF {
 			d.bytes.Add(r.Offset() - format.LogHeaderSize)
+			if closed, ok := r.Closed(); ok {
+				db.clock.raise(closed)
+			}
 			return r.Position(), nil
 		}
 		if err != nil {

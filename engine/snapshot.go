@@ -32,20 +32,36 @@ type Snapshot struct {
 }
 
 // Snapshot returns the present state: all that was acknowledged before the call, and of every batch all or nothing. It
-// takes no longer for a large state than for a small one. The first scan of it sorts what was written since the last scan or
-// checkpoint. Of a closed database it is empty, and Err says ErrClosed.
+// takes no longer for a large state than for a small one. The first scan of it, or the first Get of a key
+// that was written since, sorts what was written since the last scan or checkpoint. Of a closed database it is empty, and Err says ErrClosed.
 func (db *DB) Snapshot() *Snapshot {
-	s := &Snapshot{db: db, view: db.view.Load()}
-	if s.view == nil {
+	s := &Snapshot{db: db}
+	if !db.present(s) {
 		closed := ErrClosed
 		s.failure.Store(&closed)
-		return s
 	}
-	references := &s.view.delta.references
-	s.seq = references.last.Load() // all of it is in the view: a record of a later delta is not published in this one
-	s.n = references.upTo(s.seq)
-	s.time = db.clock.now()
 	return s
+}
+
+// present makes s the present state. It is false if the database is closed. While a group is being entered, which takes no longer
+// than that, it waits: the group is durable, and some of it may have been read already.
+func (db *DB) present(s *Snapshot) bool {
+	for {
+		if s.view = db.view.Load(); s.view == nil {
+			return false
+		}
+		references := &s.view.delta.references
+		s.seq = references.last.Load()
+		if s.seq < db.applied.Load() && db.failure.Load() == nil {
+			runtime.Gosched()
+			continue
+		}
+		s.time = db.clock.now()
+		if references.last.Load() == s.seq && db.view.Load() == s.view { // else a group came between state and time
+			s.n = references.upTo(s.seq)
+			return true
+		}
+	}
 }
 
 // Version returns the version of the state.
@@ -79,7 +95,7 @@ func (s *Snapshot) Entry(key []byte) (e Entry, ok bool, err error) {
 		return Entry{}, false, ErrClosed
 	}
 	rec, ok, err := s.view.fetch(key)
-	if err == nil && rec.Seq > s.seq { // set or deleted since
+	if err != nil || rec.Seq > s.seq { // set or deleted since, perhaps by a record that is damaged
 		rec, ok, err = s.readOlder(key)
 	}
 	switch {
@@ -153,12 +169,14 @@ func PrefixEnd(p []byte) []byte {
 
 // Entries yields what Scan yields, with all there is to know of each key.
 func (s *Snapshot) Entries(start, end []byte) iter.Seq[Entry] {
+	start, end = bytes.Clone(start), bytes.Clone(end)
 	return func(yield func(Entry) bool) {
 		s.each(start, end, false, func(rec *ckpt.Record) bool { return yield(s.db.entry(rec)) })
 	}
 }
 
 func (s *Snapshot) pairs(start, end []byte, backward bool) iter.Seq2[[]byte, []byte] {
+	start, end = bytes.Clone(start), bytes.Clone(end)
 	return func(yield func(key, value []byte) bool) {
 		s.each(start, end, backward, func(rec *ckpt.Record) bool { return yield(rec.Key, rec.Value) })
 	}

@@ -14,9 +14,11 @@ import (
 const (
 	// maxAttempts is how often Update calls its function at the most.
 	maxAttempts = 100
-	// conflictPause is the longest pause after the first conflict; it grows with each, up to maxPause.
-	conflictPause = 50 * time.Microsecond
-	maxPause      = 5 * time.Millisecond
+	// conflictPause is the longest pause after the first conflict. It doubles with each, up to pauseSpread times what an attempt
+	// takes, and to maxPause: so many that meet at one key spread until they pass one after the other.
+	conflictPause = 100 * time.Microsecond
+	pauseSpread   = 128
+	maxPause      = 100 * time.Millisecond
 )
 
 // Update runs fn on a transaction and applies what fn wrote, all of it or none. Transactions are serializable: each
@@ -28,11 +30,14 @@ const (
 // The version is that of the last operation or, if fn wrote nothing, that of the state it has read. Other errors are as for
 // Apply. tx must not be used after fn has returned.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Version, error) {
+	var took time.Duration
 	for attempt := range maxAttempts {
-		if err := pause(ctx, attempt); err != nil {
+		if err := pause(ctx, attempt, took); err != nil {
 			return Version{}, err
 		}
+		started := time.Now()
 		version, again, err := db.attempt(ctx, fn)
+		took = time.Since(started)
 		if !again {
 			return version, err
 		}
@@ -42,11 +47,11 @@ func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Version, error
 
 // pause waits before an attempt: not before the first, and longer before each further one, by chance, so that those
 // who met in a conflict do not meet again.
-func pause(ctx context.Context, attempt int) error {
+func pause(ctx context.Context, attempt int, took time.Duration) error {
 	if attempt == 0 {
 		return ctx.Err()
 	}
-	longest := min(maxPause, conflictPause*time.Duration(attempt))
+	longest := min(maxPause, max(conflictPause, pauseSpread*took), conflictPause<<min(attempt-1, 16))
 	timer := time.NewTimer(rand.N(longest))
 	defer timer.Stop()
 	select {
@@ -63,8 +68,10 @@ func (db *DB) attempt(ctx context.Context, fn func(tx *Tx) error) (version Versi
 	if err != nil {
 		return Version{}, false, err
 	}
-	err = fn(tx)
-	tx.ended = true
+	func() {
+		defer func() { tx.ended = true }() // if fn panics, too
+		err = fn(tx)
+	}()
 	switch {
 	case tx.conflict:
 		return Version{}, true, nil
@@ -111,11 +118,11 @@ type Tx struct {
 }
 
 func (db *DB) begin() (*Tx, error) {
-	v := db.view.Load()
-	if v == nil {
+	var s Snapshot
+	if !db.present(&s) {
 		return nil, ErrClosed
 	}
-	return &Tx{db: db, view: v, seq: v.delta.references.last.Load(), time: db.clock.now()}, nil
+	return &Tx{db: db, view: s.view, seq: s.seq, time: s.time}, nil
 }
 
 var (
@@ -137,7 +144,7 @@ func (tx *Tx) Entry(key []byte) (e Entry, ok bool, err error) {
 	switch {
 	case tx.ended:
 		return Entry{}, false, errEnded
-	case len(key) == 0:
+	case checkKey(key) != nil: // no such key can be set
 		return Entry{}, false, nil
 	}
 	if i, own := tx.written[string(key)]; own {

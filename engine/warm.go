@@ -50,7 +50,9 @@ func (w *warmer) warm(v *view) {
 		_ = touch(data[:n])
 		data = data[n:]
 	}
-	w.cold.Store(false)
+	if len(data) == 0 {
+		w.cold.Store(false)
+	}
 }
 
 func touch(data []byte) (err error) {

@@ -47,7 +47,7 @@ func (db *DB) apply(ctx context.Context, o op) (Version, error) {
 	}
 	r := requests.Get().(*request)
 	r.single[0] = o
-	r.ops, r.bytes = r.single[:], o.recordLen()
+	r.ops, r.bytes, r.weight = r.single[:], o.recordLen(), o.recordLen()
 	abandoned, err := db.pipeline.submit(ctx, r)
 	if abandoned {
 		return Version{}, err
@@ -63,10 +63,11 @@ func (db *DB) apply(ctx context.Context, o op) (Version, error) {
 
 // Apply applies the operations of a batch if all its conditions hold, and returns when they are durable. A crash leaves all of them or
 // none. A reader of the database may see some before the others while they are being entered; a Snapshot never does. An empty
-// batch does nothing and returns the version of now. On success the version is that of the last operation.
+// batch does nothing and returns the version of now. On success the version is that of the last operation; of a batch with conditions alone, of the
+// state that they held in.
 //
 // Errors are as for Set; ErrValueTooLarge also for a batch that
-// is too large as a whole, ErrDeadline for a deadline that cannot be stored, and a *ConditionError, which is ErrConditionFailed, for a condition
+// is too large as a whole (64 MiB, 10,000 conditions), ErrDeadline for a deadline that cannot be stored, and a *ConditionError, which is ErrConditionFailed, for a condition
 // that does not hold. Conditions are checked in the order of the writes: between the check and the operations no other write comes.
 func (db *DB) Apply(ctx context.Context, b *Batch) (Version, error) {
 	if len(b.ops)+len(b.conditions) == 0 && b.err == nil {
@@ -78,7 +79,7 @@ func (db *DB) Apply(ctx context.Context, b *Batch) (Version, error) {
 	if err := db.opts.checkBatch(b); err != nil {
 		return Version{}, err
 	}
-	r := &request{ops: b.ops, conditions: b.conditions, bytes: b.bytes}
+	r := &request{ops: b.ops, conditions: b.conditions, bytes: b.bytes, weight: b.bytes + b.weight}
 	if _, err := db.pipeline.submit(ctx, r); err != nil {
 		return Version{}, err
 	}
@@ -106,7 +107,11 @@ var errPanicked = errors.New("a commit panicked")
 
 func (db *DB) commitGroup(g *group) error {
 	now := db.clock.now()
-	if db.admit(g, now) == 0 { // nothing to write
+	if g.conditional() {
+		now = db.clock.hold()
+		defer db.clock.release()
+	}
+	if !db.admit(g, now) { // nothing to write
 		db.pipeline.wasRead(g)
 		return nil
 	}
@@ -178,8 +183,8 @@ type entering struct {
 func (db *DB) frame(g *group, now int64) []byte {
 	defer db.pipeline.wasRead(g)
 	db.entering, db.hashes = db.entering[:0], db.hashes[:0]
-	framer, epoch, seq := db.live.framer, db.epoch.Load(), db.applied.Load()
-	framer.Begin(epoch, seq, now)
+	framer := db.live.framer
+	framer.Begin(db.epoch.Load(), db.applied.Load(), now)
 	for _, r := range g.requests {
 		if r.err != nil {
 			continue
@@ -191,8 +196,6 @@ func (db *DB) frame(g *group, now int64) []byte {
 			db.entering = append(db.entering, entering{int64(at), hash, o.expiry})
 			db.hashes = append(db.hashes, hash)
 		}
-		seq += uint64(len(r.ops))
-		r.version = Version{epoch, seq}
 	}
 	return framer.End()
 }

@@ -60,6 +60,7 @@ type Reader struct {
 	offset   int64           // of the next frame
 	last     format.Position // the history up to offset
 	sealed   bool            // a trailer was read
+	closed   int64           // its engine time
 	window   []byte          // bytes of the log from windowAt on
 	windowAt int64
 	records  []Record
@@ -109,6 +110,19 @@ func (r *Reader) Next() (*Frame, error) {
 		return nil, r.damage("its checksums are intact", 0, err) // what a torn write leaves does not pass them
 	}
 	return nil, r.judge(err)
+}
+
+// Closed returns the engine time of the trailer that follows the last frame read, in ns; ok is false if there is none that
+// can be read. It is for a log that has ended: with end set, Next stops before the trailer.
+func (r *Reader) Closed() (time int64, ok bool) {
+	if r.sealed {
+		return r.closed, true
+	}
+	frame, err := r.read()
+	if err != nil || frame.Header.Kind != format.FrameTrailer || r.follows(&frame.Header) != nil {
+		return 0, false
+	}
+	return frame.Header.Time, true
 }
 
 // sourceError is an error of the source and not of the bytes.
@@ -225,7 +239,7 @@ func (r *Reader) after(f *Frame) int64 {
 
 func (r *Reader) advance(f *Frame) {
 	if f.Header.Kind == format.FrameTrailer {
-		r.sealed = true
+		r.sealed, r.closed = true, f.Header.Time
 		return
 	}
 	h := &f.Header
