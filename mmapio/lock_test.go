@@ -3,12 +3,16 @@ package mmapio_test
 import (
 	"bufio"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
 	"github.com/tongpengdl/small-db/mmapio"
 )
 
@@ -87,4 +91,48 @@ func TestLockWithoutAWord(t *testing.T) {
 	err = openDirAt(t, d.Path()).Lock("LOCK")
 	require.ErrorIs(t, err, mmapio.ErrLocked)
 	require.ErrorContains(t, err, "unknown process")
+}
+
+func TestLockShared(t *testing.T) {
+	d := openDir(t)
+	_, err := mmapio.LockShared(d, "LOCK")
+	require.ErrorIs(t, err, fs.ErrNotExist, "it creates nothing")
+
+	other, said := lockElsewhere(t, d.Path())
+	require.Equal(t, "<nil>\n", said)
+	_, err = mmapio.LockShared(d, "LOCK")
+	require.ErrorIs(t, err, mmapio.ErrLocked)
+	require.ErrorContains(t, err, fmt.Sprintf("pid %d,", other.Process.Pid))
+	require.NoError(t, other.Process.Kill())
+	require.Error(t, other.Wait())
+
+	path := filepath.Join(d.Path(), "LOCK")
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(path, 0o400))
+	first, err := mmapio.LockShared(d, "LOCK")
+	require.NoError(t, err)
+	second, err := mmapio.LockShared(openDirAt(t, d.Path()), "LOCK")
+	require.NoError(t, err, "readers do not exclude each other")
+	require.NoError(t, first.Close())
+	require.NoError(t, os.Chmod(path, 0o600))
+	require.ErrorIs(t, d.Lock("LOCK"), mmapio.ErrLocked, "they exclude a writer")
+	require.NoError(t, second.Close())
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after), "nothing is written")
+	require.NoError(t, d.Lock("LOCK"))
+}
+
+func TestLockSharedOfWhatIsNoFile(t *testing.T) {
+	d := openDir(t)
+	require.NoError(t, unix.Mkfifo(filepath.Join(d.Path(), "LOCK"), 0o600))
+	lock, err := mmapio.LockShared(d, "LOCK") // it does not wait for a writer
+	if err == nil {
+		require.NoError(t, lock.Close())
+	}
+	require.NoError(t, os.Remove(filepath.Join(d.Path(), "LOCK")))
+	require.NoError(t, os.Symlink("elsewhere", filepath.Join(d.Path(), "LOCK")))
+	_, err = mmapio.LockShared(d, "LOCK")
+	require.ErrorIs(t, err, unix.ELOOP)
 }
