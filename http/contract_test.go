@@ -11,7 +11,7 @@ import (
 
 const okBody = `{"ok":true}` + "\n"
 
-const noRoute = `{"error":"no such route; there are /v1/health, /v1/role, /v1/checkpoint and /v1/kv/{key}"}` + "\n"
+const noRoute = `{"error":"no such route; there are /v1/health, /v1/role, /v1/checkpoint, /v1/export, /v1/import, /v1/backup and /v1/kv/{key}"}` + "\n"
 
 // TestContract holds every answer, byte for byte. In want, a body that ends with … stands for any that begins like
 // it: the words after a colon are the JSON decoder's.

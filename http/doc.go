@@ -10,9 +10,31 @@
 //	PUT    /v1/kv/{key}    200 {"ok":true}
 //	DELETE /v1/kv/{key}    200 {"ok":true}, whether or not there was such a key
 //	POST   /v1/checkpoint  200 {"ok":true}
+//	GET    /v1/export      200 and lines (below), of type application/x-ndjson
+//	POST   /v1/import      200 {"ok":true,"imported":N}; a failure is {"error":TEXT,"imported":N}
+//	GET    /v1/backup      200 and a copy that engine.Restore reads, of type application/octet-stream
 //
-// Every answer is one JSON object and a newline, of type application/json. A failure
+// Every other answer is one JSON object and a newline, of type application/json. A failure
 // is {"error":TEXT}. Strings are escaped as encoding/json escapes them.
+//
+// # Lines
+//
+// A line is an entry as one JSON object; AppendLine and DecodeLine say how. Whatever keys, values and deadlines a store holds, its
+// export imported elsewhere makes the same ones. Versions are not kept.
+//
+// The query of an export selects: prefix, or start (the first key) and end (the first key after), at most limit entries, and from the
+// greatest key down with reverse=true. Values are percent-decoded once, and + is a space, as HTML forms have it; any bytes are
+// allowed, and an empty prefix, start or end is none. A parameter that is unknown, malformed or there twice is an error.
+//
+// An import sets each line's key, with its deadline, in the order of the lines: the last line of a key wins. A deadline that has passed is
+// no error; the key is due at once. The lines are committed in batches while more are read, so an import is not
+// atomic: if it fails, the first N lines are durable. Of a line that is wrong, status 400 and "line 17: ..." in the text, N is the number of lines
+// before it; nothing from it on was imported. The same holds for a body that breaks off, where the client is gone, too. If the store fails, N
+// is what was certainly committed, and only with status 504 there may be more. To repeat a whole import is harmless.
+//
+// An export and a backup show the state of one moment, and hold up neither writes nor checkpoints. Where one meets damage, or its client takes
+// too long, after its first bytes were sent, the connection ends without the last chunk of the answer, which clients report as an
+// error; the log of the server has the reason. HTTP/1.0 cannot show the difference and is refused.
 //
 // # Keys
 //
@@ -37,17 +59,20 @@
 //
 // # Status codes
 //
-//	400  the request is malformed, or has no key
+//	400  the request is malformed, or has no key; a line of an import is wrong, or its body broke off
 //	404  no such key, or no such route
 //	405  the route does not know the method; Allow lists those it knows
-//	408  the body came too slowly; nothing was written
+//	408  the body came too slowly; nothing was written, but for whole lines of an import
+//	409  a transaction conflicts with other writes; nothing was written
+//	412  a condition does not hold; nothing was written
 //	413  the value is too large
 //	414  the key is too large
 //	500  stored bytes are damaged; or an error of no other kind
 //	503  the database is closed, an earlier write of its log failed, the write waited too long, or there are
 //	     too many large bodies (then with Retry-After); nothing was written
 //	504  the outcome of the write is unknown: it may be there, or not
-//	507  the disk is full; nothing was written
+//	505  an export or a backup by HTTP/1.0
+//	507  the disk is full, or the memory that the store may take; nothing was written
 //
 // What net/http refuses by itself, before a route is chosen, it answers in plain
 // text: 400 for a request that is not HTTP or has a malformed percent-encoding, 431 for a header that is too large.
@@ -58,6 +83,10 @@
 // together, and 5 s to arrive. A body may take six times the largest value and 4 KiB, since JSON may write each
 // of its bytes as \u0000, and it is only held in memory as far as it has arrived. It, and the answer, may take
 // 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s.
+//
+// An import may have any length, and so may what is exported or backed up: each MiB may take 30 s to arrive, and 60 s to be
+// taken. A line may be as long as a body, and 384 KiB longer. An import holds about 1 MiB: what it reads ahead, in batches of up to
+// 256 KiB or 1000 lines, which the budget below counts. A longer line is held whole, and counts, too.
 //
 // Bodies larger than 64 KiB share Options.MaxBodiesBytes. One that does not fit is answered with 503 before it
 // is read if its length is announced, and else where it stops fitting. A body that is refused, or fails, before

@@ -4,101 +4,136 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"io"
-	"net/http/httptest"
+	"math"
+	"math/big"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tongpengdl/small-db/engine"
 	kvhttp "github.com/tongpengdl/small-db/http"
 )
 
-// putByTheBook is what a PUT of body does, by encoding/json alone.
-func putByTheBook(body []byte) (value, failure string) {
-	var fields struct {
-		Value    string `json:"value"`
-		Encoding string `json:"encoding"`
+// lineFieldsByTheBook are the fields of a line by encoding/json alone, or nil if it is to be refused. It looks at the
+// escapes by itself: encoding/json replaces half a character.
+func lineFieldsByTheBook(line []byte) map[string]string {
+	if !utf8.Valid(line) || !json.Valid(line) {
+		return nil
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if decoder.Decode(&fields) != nil {
-		return "", "invalid JSON body: "
+	escapes := strings.ReplaceAll(string(line), `\\`, "")
+	if halfCharacter.MatchString(wholeCharacter.ReplaceAllString(escapes, "")) {
+		return nil
 	}
-	if decoder.Decode(new(any)) != io.EOF {
-		return "", "unexpected data after JSON object"
+	fields := map[string]string{}
+	decoder := json.NewDecoder(bytes.NewReader(line))
+	if token, _ := decoder.Token(); token != json.Delim('{') {
+		return nil
 	}
-	switch strings.TrimSpace(strings.ToLower(fields.Encoding)) {
-	case "", "base64":
-		decoded, err := base64.StdEncoding.DecodeString(fields.Value)
-		if err != nil {
-			return "", "invalid base64 value: " + err.Error()
+	for decoder.More() {
+		name, _ := decoder.Token()
+		value, _ := decoder.Token()
+		text, isText := value.(string)
+		_, twice := fields[name.(string)]
+		if !isText || twice || !slices.Contains([]string{"key", "key_encoding", "value", "encoding", "expires_at"}, name.(string)) {
+			return nil
 		}
-		return string(decoded), ""
-	case "utf-8", "utf8", "plain", "text":
-		return fields.Value, ""
+		fields[name.(string)] = text
 	}
-	return "", "unsupported encoding: " + fields.Encoding
+	return fields
 }
 
-// FuzzPutBody holds the parser of plain bodies against encoding/json, which reads all others.
-func FuzzPutBody(f *testing.F) {
+var (
+	wholeCharacter = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}`)
+	formOfTime     = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+	halfCharacter  = regexp.MustCompile(`\\u[dD][89a-fA-F]`)
+)
+
+// lineEntryByTheBook is the entry of a line, if it has one.
+func lineEntryByTheBook(line []byte) (e engine.Entry, ok bool) {
+	fields := lineFieldsByTheBook(line)
+	decode := func(name, encodingName string) (b []byte) {
+		text, there := fields[name]
+		encoding, encoded := fields[encodingName]
+		switch {
+		case !encoded && encodingName == "key_encoding", encoding == "utf-8":
+			b = []byte(text)
+		case encoding == "base64":
+			var err error
+			b, err = base64.StdEncoding.Strict().DecodeString(text)
+			there = there && err == nil
+		default:
+			there = false
+		}
+		ok = ok && there
+		return b
+	}
+	ok = fields != nil
+	e.Key, e.Value = decode("key", "key_encoding"), decode("value", "encoding")
+	if text, expires := fields["expires_at"]; expires {
+		deadline, err := time.Parse(time.RFC3339Nano, text)
+		ns := new(big.Int).Add(new(big.Int).Mul(big.NewInt(deadline.Unix()), big.NewInt(1e9)), big.NewInt(int64(deadline.Nanosecond())))
+		ok = ok && err == nil && formOfTime.MatchString(text) && ns.IsInt64() && ns.Sign() > 0
+		e.Deadline = deadline.UTC()
+	}
+	return e, ok && len(e.Key) > 0 && len(e.Key) <= 1<<16-1
+}
+
+// FuzzDecodeLine holds the decoder of lines against encoding/json, and that what it reads is written and read again as
+// it is.
+func FuzzDecodeLine(f *testing.F) {
 	for _, seed := range []string{
-		`{"value":"aGVsbG8=","encoding":"base64"}`, `{"encoding":"text","value":"é"}`, ` { "value" : "x" } `,
-		`{"value":"a","value":"b"}`, `{"value":"\u0041"}`, `{"Value":"eA=="}`, `{"value":"eA==",}`, `{"value":"eA=="}]`,
-		`{"value":"eA==","encoding":"hex"}`, `{}`, `null`, `{"value":null}`, `{"":""}`, `{,}`, `{"value" "eA=="}`, `{"value":"eA=="`,
-		"{\"value\":\"\xff\",\"encoding\":\"utf8\"}", "{\"value\":\"e\nA==\"}", "{\"value\":\"\x7f\",\"encoding\":\" PLAIN\"}",
-		`{"value":"a"}{"value":"b"}`, "\ufeff{}", `{"value":"` + strings.Repeat("A", 600) + `"}`, `{"encoding":"text","encoding":"base64","value":"!"}`,
-		`{"` + strings.Repeat("n", 70) + `":1}`, `null {"` + strings.Repeat("n", 70) + `":1}`, `{"value":"eA=="} {"` + strings.Repeat("n", 70) + `":1}`,
-		`{"encoding":"` + strings.Repeat("é", 300) + `"}`, `{"encoding":"` + strings.Repeat(" ", 300) + `plaİn"}`,
-		`{"\u0065ncoding":"` + strings.Repeat("\\u00e9", 300) + `"}`, `{"\u0076\u0061\u006c\u0075\u0065":"eA=="}`,
+		`{"key":"k","value":"v","encoding":"utf-8"}`, `{"key":"/w==","key_encoding":"base64","value":"AP4=","encoding":"base64"}`,
+		`{"key":"k","value":"v","encoding":"utf-8","expires_at":"2030-01-01T00:00:00.000000001Z"}`, ` { "value" : "\ud83d\ude00" , "key":"\\" ,"encoding" : "utf-8"} `,
+		`{"key":"\\ud800","value":"","encoding":"utf-8"}`, `{"key":"\ud800","value":"","encoding":"utf-8"}`, `{"key":"\ud800\u0041","value":"","encoding":"utf-8"}`,
+		`{"key":"k","value":"","encoding":"utf-8","expires_at":"2262-04-11T23:47:16.854775807+00:00"}`, `{"key":"k","value":"\/","encoding":"utf-8"}{}`,
+		`{"key":"k","value":null,"encoding":"utf-8"}`, `{"key":"k","key":"k","value":"","encoding":"utf-8"}`, `{"k\u0065y":"k","value":"AA==","encoding":"base64"}`,
+		"{\"key\":\"\xff\",\"value\":\"\u2028\",\"encoding\":\"utf-8\"}", `{}`, `[]`, ``, `{"key":"k","value":"A\nA==","encoding":"base64"}`,
+		`{"key":"k","value":"","encoding":"utf-8","expires_at":"1969-12-31T23:59:59.9999999999Z"}`,
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		store := newStore()
-		recorder := httptest.NewRecorder()
-		kvhttp.NewServer(store, kvhttp.Options{}).ServeHTTP(recorder, httptest.NewRequest("PUT", "/v1/kv/k", bytes.NewReader(body)))
-
-		want, failure := putByTheBook(body)
-		got, stored := store.value("k")
-		require.Equal(t, failure == "", stored)
-		require.Equal(t, want, got)
-		if failure == "" {
-			require.Equal(t, okBody, recorder.Body.String())
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var got engine.Entry
+		err := kvhttp.DecodeLine(line, &got)
+		want, ok := lineEntryByTheBook(line)
+		require.Equal(t, ok, err == nil, "%v", err)
+		if !ok {
+			require.Less(t, len(err.Error()), 1000)
 			return
 		}
-		var answer struct{ Error string }
-		require.Equal(t, 400, recorder.Code)
-		require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &answer))
-		const echoed = 190 // bytes that are repeated whatever is cut
-		require.LessOrEqual(t, len(answer.Error), 210)
-		require.Contains(t, answer.Error, strings.ToValidUTF8(failure[:min(len(failure), echoed)], ""))
+		require.True(t, bytes.Equal(want.Key, got.Key) && bytes.Equal(want.Value, got.Value) && want.Deadline.Equal(got.Deadline), "%v, %v", want, got)
+
+		again := kvhttp.AppendLine(nil, &got)
+		require.Equal(t, lineByTheBook(t, &got), string(again))
+		require.Equal(t, 1, bytes.Count(again, []byte("\n")))
+		var second engine.Entry
+		require.NoError(t, kvhttp.DecodeLine(again, &second))
+		require.True(t, bytes.Equal(got.Key, second.Key) && bytes.Equal(got.Value, second.Value) && got.Deadline == second.Deadline)
 	})
 }
 
-// FuzzKey holds that any key comes back as it was sent, in an answer that is the one encoding/json gives.
-func FuzzKey(f *testing.F) {
-	for _, seed := range []string{"a", "/", "..", "%2F", "\x00", "\xff", "<&>", "\u2028", "\"\\", "é\n\b\f\x1f\x7f", "\ufffd"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, key string) {
-		if key == "" || len(key) > 1<<16-1 {
+// FuzzLine holds that any entry comes back from its line.
+func FuzzLine(f *testing.F) {
+	f.Add([]byte("k"), []byte("v"), int64(0))
+	f.Add([]byte("\xff\x00"), []byte("\u2028\"\\\xe2\x80"), int64(1))
+	f.Add([]byte("\xe2\x80\xa8"), []byte{}, int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, key, value []byte, deadline int64) {
+		if len(key) == 0 || len(key) > 1<<16-1 || deadline < 0 {
 			return
 		}
-		store := newStore()
-		store.entries[key] = []byte("stored")
-		got := call(kvhttp.NewServer(store, kvhttp.Options{}), "GET", "/v1/kv/"+escapeAll(key), "")
-		require.Equal(t, 200, got.status)
-		require.Equal(t, key, keyOf(t, got.body))
-		if !strings.Contains(got.body, "key_encoding") {
-			var want bytes.Buffer
-			require.NoError(t, json.NewEncoder(&want).Encode(struct {
-				Key      string `json:"key"`
-				Value    string `json:"value"`
-				Encoding string `json:"encoding"`
-			}{key, "c3RvcmVk", "base64"}))
-			require.Equal(t, want.String(), got.body)
+		e := engine.Entry{Key: key, Value: value}
+		if deadline > 0 {
+			e.Deadline = time.Unix(0, deadline).UTC()
 		}
+		line := kvhttp.AppendLine(nil, &e)
+		require.Equal(t, lineByTheBook(t, &e), string(line))
+		var got engine.Entry
+		require.NoError(t, kvhttp.DecodeLine(line, &got))
+		require.True(t, bytes.Equal(key, got.Key) && bytes.Equal(value, got.Value) && e.Deadline == got.Deadline)
 	})
 }

@@ -15,7 +15,9 @@ const keyPrefix = "/v1/kv/"
 
 // What a header holds is shared by all answers: net/http does not change it.
 var (
-	contentTypeJSON = []string{"application/json"}
+	contentTypeJSON  = []string{"application/json"}
+	contentTypeLines = []string{"application/x-ndjson"}
+	contentTypeBytes = []string{"application/octet-stream"}
 
 	connectionClose = []string{"close"}
 	retryAfter      = []string{"1"} // seconds
@@ -51,9 +53,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if allowed(w, r, allowPost) {
 			s.checkpoint(w, r)
 		}
+	case "/v1/export":
+		if allowed(w, r, allowGet) {
+			s.export(w, r)
+		}
+	case "/v1/import":
+		if allowed(w, r, allowPost) {
+			s.importLines(w, r)
+		}
+	case "/v1/backup":
+		if allowed(w, r, allowGet) {
+			s.backup(w, r)
+		}
 	default:
 		answerText(w, http.StatusNotFound,
-			"no such route; there are /v1/health, /v1/role, /v1/checkpoint and "+keyPrefix+"{key}")
+			"no such route; there are /v1/health, /v1/role, /v1/checkpoint, /v1/export, /v1/import, /v1/backup and "+keyPrefix+"{key}")
 	}
 }
 

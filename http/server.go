@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,6 +42,12 @@ type Store interface {
 	Set(ctx context.Context, key, value []byte) (engine.Version, error)
 	// Delete removes key, durably, if it is there. Whatever it returns, it does not keep key.
 	Delete(ctx context.Context, key []byte) (engine.Version, error)
+	// Apply sets and deletes what the batch says, durably, all of it or nothing. When it returns it keeps nothing of it.
+	Apply(ctx context.Context, b *engine.Batch) (engine.Version, error)
+	// Snapshot returns the present state. Whoever holds it stops nobody.
+	Snapshot() *engine.Snapshot
+	// Backup writes a copy of the present state to w. It is whole if the error is nil.
+	Backup(ctx context.Context, w io.Writer) (engine.Version, error)
 	// Checkpoint returns when a checkpoint of the present state is durable.
 	Checkpoint(ctx context.Context) error
 	// Stats says whether the store is well: it acknowledges writes while Failure is nil, and has
@@ -56,7 +63,8 @@ type Options struct {
 	// MaxBodiesBytes bounds the bytes of all request bodies larger than 64 KiB that are held at once: a PUT
 	// beyond it is refused with 503 and Retry-After. A body counts from its announced length, or as it arrives where
 	// none is announced, until its request is answered. Decoding holds the value as well, and up to four times
-	// the body where that has escapes. One body of the largest size always passes. Default: 256 MiB.
+	// the body where that has escapes. One body of the largest size always passes. An import counts with the part of its
+	// body that it holds, about 1 MiB, and with its longest line if that has more than 64 KiB. Default: 256 MiB.
 	MaxBodiesBytes int64
 	// Role is the answer of /v1/role. It is called concurrently. Default: "primary".
 	Role func() string
@@ -70,6 +78,7 @@ type Options struct {
 type Server struct {
 	store    Store
 	role     func() string
+	maxValue int   // in bytes
 	maxBody  int64 // of a PUT, in bytes
 	bodies   bodyBudget
 	server   http.Server
@@ -90,7 +99,7 @@ func NewServer(store Store, opts Options) *Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{store: store, role: opts.Role, maxBody: maxBodyBytes(opts.MaxValueBytes)}
+	s := &Server{store: store, role: opts.Role, maxValue: opts.MaxValueBytes, maxBody: maxBodyBytes(opts.MaxValueBytes)}
 	s.bodies.limit = max(opts.MaxBodiesBytes, s.maxBody)
 	s.server = http.Server{
 		Handler: s,

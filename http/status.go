@@ -24,6 +24,7 @@ var errBodies = &requestError{http.StatusServiceUnavailable, "too many large bod
 const (
 	writeWaited      = "the write waited too long; nothing was written"
 	checkpointWaited = "the request waited too long for the checkpoint, which may complete all the same"
+	streamWaited     = "the request waited too long"
 )
 
 // statuses maps the errors of a store. The first that matches counts: an outcome
@@ -37,6 +38,10 @@ var statuses = []struct {
 	{engine.ErrKeyEmpty, http.StatusBadRequest, ""},
 	{engine.ErrKeyTooLarge, http.StatusRequestURITooLong, ""},
 	{engine.ErrValueTooLarge, http.StatusRequestEntityTooLarge, ""},
+	{engine.ErrDeadline, http.StatusBadRequest, ""},
+	{engine.ErrConditionFailed, http.StatusPreconditionFailed, ""},
+	{engine.ErrConflict, http.StatusConflict, ""},
+	{engine.ErrFull, http.StatusInsufficientStorage, ""},
 	{engine.ErrDiskFull, http.StatusInsufficientStorage, ""},
 	{engine.ErrPoisoned, http.StatusServiceUnavailable, ""},
 	{engine.ErrClosed, http.StatusServiceUnavailable, ""},

@@ -20,8 +20,11 @@ import (
 	kvhttp "github.com/tongpengdl/small-db/http"
 )
 
-// memoryStore is a Store without a disk. Errors that are set take the place of the answers.
+// memoryStore is a Store without a disk, but for what streams need: that is for a test to set. Errors that are set take
+// the place of the answers.
 type memoryStore struct {
+	*engine.DB
+
 	mu      sync.Mutex
 	entries map[string][]byte
 	stats   engine.Stats
