@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+func importVerb() *verb {
+	return &verb{
+		name: "import", args: "[FILE|-]", max: 1, long: true, summary: "set keys as lines of JSON say",
+		details: "Lines are as export writes them. Of two lines with the same key the later one wins. A line that cannot be read ends it:\n" +
+			"what the lines before it say has been done. Without a file, standard input (-).",
+		prepare: func(c *call) func(context.Context) error {
+			t := newTarget(c).mayCreate()
+			return func(ctx context.Context) error { return c.runImport(ctx, t) }
+		},
+	}
+}
+
+func (c *call) runImport(ctx context.Context, t *target) error {
+	in, err := c.openInput(ctx, c.outputName())
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	var lines int64
+	err = t.use(ctx, func(s store) error {
+		p := c.progress("import", "lines", in.size)
+		defer p.end()
+		var err error
+		lines, err = s.load(ctx, in, p)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("import of %s: %w", in.name, err)
+	}
+	if err != nil && lines >= 0 {
+		return &partialError{lines, err}
+	}
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(c.stdout, struct {
+			Imported int64 `json:"imported"`
+		}{lines})
+	}
+	_, err = fmt.Fprintf(c.stdout, "%d lines imported from %s\n", lines, in.name)
+	return err
+}
