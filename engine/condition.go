@@ -96,12 +96,12 @@ func (db *DB) admit(g *group, now int64) (operations bool) {
 // ahead is the state after the requests of a group that were admitted so far: what a condition of the next one is held
 // against. Everything before the group is applied already.
 type ahead struct {
-	db   *DB
-	now  int64
-	seq  uint64
+	db  *DB
+	now int64
+	seq uint64
 	// timed says that a condition was held against a key that will expire.
 	timed bool
-	keys map[string]ckpt.Record // that the group changes; Seq is 0 for a delete
+	keys  map[string]ckpt.Record // that the group changes; Seq is 0 for a delete
 }
 
 func (db *DB) newAhead(admitted []*request, now int64) *ahead {

@@ -268,7 +268,7 @@ func writeMore(db *engine.DB, model map[string]string) error {
 	return nil
 }
 
-// compare compares all keys that were ever written, and the number of those that are set.
+// compare compares all keys that were ever written, one by one and in a scan, and the number of those that are set.
 func compare(db *engine.DB, model map[string]string) error {
 	if n := db.Stats().Keys; n != uint64(len(model)) {
 		return fmt.Errorf("%d keys instead of %d", n, len(model))
@@ -280,6 +280,16 @@ func compare(db *engine.DB, model map[string]string) error {
 		if err != nil || ok != has || string(v) != want {
 			return fmt.Errorf("%s is %.20q, %v, %v instead of %.20q, %v", k, v, ok, err, want, has)
 		}
+	}
+	snapshot, seen := db.Snapshot(), 0
+	for k, v := range snapshot.Scan(nil, nil) {
+		if want, has := model[string(k)]; !has || string(v) != want {
+			return fmt.Errorf("a scan finds %s as %.20q instead of %.20q, %v", k, v, want, has)
+		}
+		seen++
+	}
+	if err := snapshot.Err(); err != nil || seen != len(model) {
+		return fmt.Errorf("a scan finds %d keys instead of %d, %v", seen, len(model), err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +21,8 @@ import (
 type crashOp struct {
 	key, value string
 	del        bool
-	last       bool // of its batch: a crash may leave no other one as the last
+	deadline   time.Time // of a set; the zero time for none
+	last       bool      // of its batch: a crash may leave no other one as the last
 }
 
 // Marks in the trace.
@@ -51,6 +53,9 @@ const (
 	crashValue  = 8 << 10 // longest value
 	crashGroups = 8       // most writers at a time, and most operations in a batch
 )
+
+// A set may have a deadline, which has passed long ago or lies far ahead.
+var crashPast, crashFuture = time.Unix(1, 0), time.Unix(1<<33, 1)
 
 func crashKey(i int) string { return fmt.Sprintf("key-%03d", i) }
 
@@ -135,6 +140,7 @@ func (r *crashRun) operation() crashOp {
 	if !op.del {
 		size := 1 << r.rng.IntN(14)
 		op.value = strings.Repeat(fmt.Sprintf("%08x.", r.rng.Uint32()), size/8+1)[:size]
+		op.deadline = []time.Time{{}, {}, crashFuture, crashPast}[r.rng.IntN(4)]
 	}
 	return op
 }
@@ -170,19 +176,20 @@ func (r *crashRun) perform(op crashOp) (engine.Version, error) {
 	if op.del {
 		return r.db.Delete(ctx, []byte(op.key))
 	}
-	return r.db.Set(ctx, []byte(op.key), []byte(op.value))
+	return r.db.SetUntil(ctx, []byte(op.key), []byte(op.value), op.deadline)
 }
 
 func (r *crashRun) batch(n int) {
 	r.rec.Mark(issuedMark{uint64(len(r.history) + n)})
 	var b engine.Batch
+	b.IfAbsent([]byte("no such key"))
 	for i := range n {
 		op := r.operation()
 		op.last = i == n-1
 		if op.del {
 			b.Delete([]byte(op.key))
 		} else {
-			b.Set([]byte(op.key), []byte(op.value))
+			b.SetUntil([]byte(op.key), []byte(op.value), op.deadline)
 		}
 		r.history = append(r.history, op)
 	}
@@ -246,7 +253,7 @@ func (r *crashRun) modelAt(seq uint64) (map[string]string, error) {
 	}
 	model := map[string]string{}
 	for _, op := range r.history[:seq] {
-		if op.del {
+		if op.del || op.deadline == crashPast {
 			delete(model, op.key)
 		} else {
 			model[op.key] = op.value
