@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,6 +56,8 @@ func only(t *testing.T, language string) string {
 var commands = map[string]string{
 	"go run ./cmd/small_db_server -dir ./data -create -addr :8080": "TestReadmeServer",
 	"go test ./...":                                    "runs this test",
+	"go install ./cmd/smalldb":                         "TestReadmeTool builds it",
+	"go test -run '^$' -fuzz '^FuzzLog$' ./fuzz":       ".ci/run, not as long",
 	"go run ./cmd/small_db_example":                    ".ci/run",
 	"go test ./benchmarks -run '^$' -bench . -count 6": "takes minutes",
 }
@@ -91,28 +92,56 @@ func TestReadmeProgram(t *testing.T) {
 	assert.Equal(t, only(t, "text"), string(out))
 }
 
+// TestReadmeTool runs the session of the README, and compares what it prints.
+func TestReadmeTool(t *testing.T) {
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "smalldb"), "./cmd/smalldb")
+	build.Dir = root
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	ran := 0
+	for _, step := range session(t, only(t, "session")) {
+		args := strings.Fields(step.command)
+		require.Equal(t, "smalldb", args[0])
+		command := exec.Command(filepath.Join(dir, "smalldb"), args[1:]...)
+		command.Dir = dir
+		out, _ := command.CombinedOutput() // a status that is not 0 comes with its words
+		assert.Equal(t, step.output, string(out), step.command)
+		ran++
+	}
+	assert.Equal(t, 8, ran)
+}
+
+// step is a command of a block and what it prints.
+type step struct{ command, output string }
+
+// session takes a block apart.
+func session(t *testing.T, text string) []step {
+	t.Helper()
+	var steps []step
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		if command, ok := strings.CutPrefix(line, "$ "); ok {
+			steps = append(steps, step{command: command})
+			continue
+		}
+		require.NotEmpty(t, steps, line)
+		steps[len(steps)-1].output += line + "\n"
+	}
+	return steps
+}
+
 // TestReadmeServer starts the server with the README's own command and talks to it with the README's own.
 func TestReadmeServer(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not installed, and the commands are calls of it")
 	}
 	address := startReadmeServer(t)
-	lines := strings.Split(strings.TrimSpace(only(t, "console")), "\n")
 	ran := 0
-	for len(lines) > 0 {
-		command, ok := strings.CutPrefix(lines[0], "$ ")
-		require.True(t, ok, lines[0])
-		end := slices.IndexFunc(lines[1:], func(line string) bool { return strings.HasPrefix(line, "$ ") })
-		if end < 0 {
-			end = len(lines) - 1
-		}
-		want := strings.Join(lines[1:1+end], "\n") + "\n"
-		lines = lines[1+end:]
-
-		require.Contains(t, command, "localhost:8080")
-		out, err := exec.Command("sh", "-c", strings.ReplaceAll(command, "localhost:8080", address)).Output()
-		require.NoError(t, err, command)
-		assert.Equal(t, want, string(out), command)
+	for _, step := range session(t, only(t, "console")) {
+		require.Contains(t, step.command, "localhost:8080")
+		out, err := exec.Command("sh", "-c", strings.ReplaceAll(step.command, "localhost:8080", address)).Output()
+		require.NoError(t, err, step.command)
+		assert.Equal(t, step.output, string(out), step.command)
 		ran++
 	}
 	assert.Equal(t, 3, ran)
