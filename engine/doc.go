@@ -5,6 +5,16 @@
 // place from there. The heap holds only an index of what changed since the last
 // checkpoint. Opening maps files; it does not load them.
 //
+// # Using it
+//
+// Open a directory, and Close it at the end. Get and Set take one key; Batch and Apply several at once, on conditions;
+// Update runs a transaction; Snapshot gives the state of one moment, to be scanned in order; SetUntil lets a key
+// expire; Backup and Restore copy it all. A write has returned nil: it is on disk. Any error but ErrIndeterminate: nothing
+// was written. Everything may be called from any number of goroutines, and no read ever waits for a write. The page
+// docs/embedding.md has recipes; each is an example of this package.
+//
+// The rest of this page is for who wants to know how it works.
+//
 // # The way of a write
 //
 // Set, SetUntil, Delete and Apply hand their operations to the commit pipeline (pipeline.go). One
