@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 
-	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/mmapio"
 )
@@ -101,11 +100,11 @@ type ahead struct {
 	seq uint64
 	// timed says that a condition was held against a key that will expire.
 	timed bool
-	keys  map[string]ckpt.Record // that the group changes; Seq is 0 for a delete
+	keys  map[string]item // that the group changes; seq is 0 for a delete
 }
 
 func (db *DB) newAhead(admitted []*request, now int64) *ahead {
-	a := &ahead{db: db, now: now, seq: db.applied.Load(), keys: make(map[string]ckpt.Record)}
+	a := &ahead{db: db, now: now, seq: db.applied.Load(), keys: make(map[string]item)}
 	for _, r := range admitted {
 		if r.err == nil {
 			a.add(r)
@@ -122,11 +121,11 @@ func (a *ahead) add(r *request) {
 	for i := range r.ops {
 		o := &r.ops[i]
 		a.seq++
-		rec := ckpt.Record{Seq: a.seq, Expiry: o.expiry, Key: o.key, Value: o.value}
+		it := item{o.value, a.seq, o.expiry}
 		if o.kind == format.KindDelete {
-			rec.Seq = 0
+			it.seq = 0
 		}
-		a.keys[string(o.key)] = rec
+		a.keys[string(o.key)] = it
 	}
 }
 
@@ -150,25 +149,25 @@ func (a *ahead) compare(c *condition) (want, found string, err error) {
 	v := a.db.view.Load()
 	defer runtime.KeepAlive(v)
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	rec, ok := a.keys[string(c.key)]
+	it, ok := a.keys[string(c.key)]
 	if ok {
-		ok = rec.Seq != 0
-	} else if rec, ok, err = v.get(c.key); err != nil {
+		ok = it.seq != 0
+	} else if it, ok, err = v.get(c.key); err != nil {
 		return "", "", err
 	}
 	found = "no value"
-	if ok = ok && !dueAt(rec.Expiry, a.now); ok {
-		a.timed = a.timed || rec.Expiry != 0
-		found = "version " + a.versionOf(rec.Seq).String()
+	if ok = ok && !dueAt(it.deadline, a.now); ok {
+		a.timed = a.timed || it.deadline != 0
+		found = "version " + a.versionOf(it.seq).String()
 	}
 	switch {
 	case c.kind == ifAbsent && ok:
 		return "no value", found, nil
 	case c.kind == ifPresent && !ok:
 		return "a value", found, nil
-	case c.kind == ifVersion && !(ok && a.versionOf(rec.Seq) == c.version):
+	case c.kind == ifVersion && !(ok && a.versionOf(it.seq) == c.version):
 		return "version " + c.version.String(), found, nil
-	case c.kind == ifValue && !(ok && bytes.Equal(rec.Value, c.value)):
+	case c.kind == ifValue && !(ok && bytes.Equal(it.value, c.value)):
 		return fmt.Sprintf("the value %q", c.value[:min(40, len(c.value))]), found, nil
 	}
 	return "", "", nil

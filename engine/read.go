@@ -32,14 +32,14 @@ func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 func (v *view) appendGet(dst, key []byte, clock *clock) (out []byte, due uint64, ok bool, err error) {
 	out = dst
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	rec, ok, err := v.get(key)
+	it, ok, err := v.get(key)
 	switch {
 	case !ok || err != nil:
 		return dst, 0, false, err
-	case clock.due(rec.Expiry):
-		return dst, rec.Seq, false, nil
+	case it.deadline != 0 && clock.due(it.deadline):
+		return dst, it.seq, false, nil
 	}
-	return append(dst, rec.Value...), 0, true, nil
+	return append(dst, it.value...), 0, true, nil
 }
 
 // View calls read with the value of key as it lies in the mapped file, without copying it. read must neither change value nor
@@ -65,14 +65,14 @@ func (db *DB) View(key []byte, read func(value []byte) error) (ok bool, err erro
 
 func (v *view) view(key []byte, read func(value []byte) error, clock *clock) (due uint64, ok bool, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	rec, ok, err := v.get(key)
+	it, ok, err := v.get(key)
 	switch {
 	case !ok || err != nil:
 		return 0, false, err
-	case clock.due(rec.Expiry):
-		return rec.Seq, false, nil
+	case it.deadline != 0 && clock.due(it.deadline):
+		return it.seq, false, nil
 	}
-	return 0, true, read(rec.Value)
+	return 0, true, read(it.value)
 }
 
 // readError gives the place of a fault in mapped bytes as the place of a corruption: for a

@@ -18,21 +18,30 @@ type view struct {
 	delta  *delta
 }
 
-// get returns the last record of a key in place, whether it is due or not; ok is false if the key is not set. The caller is inside a guard.
-func (v *view) get(key []byte) (rec ckpt.Record, ok bool, err error) {
+// item is what a record says of its key. value lies in the mapping.
+type item struct {
+	value    []byte
+	seq      uint64
+	deadline int64 // 0 means none
+}
+
+// get returns what the last record of a key says, whether it is due or not. ok is false if the key is not set, and then the item
+// may still tell the sequence of its delete. The caller is inside a guard.
+func (v *view) get(key []byte) (it item, ok bool, err error) {
 	for _, d := range [...]*delta{v.delta, v.frozen} {
 		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
 			continue
 		}
 		rec, found, err := d.get(d.hash(key), key)
 		if err != nil {
-			return ckpt.Record{}, false, err
+			return item{}, false, err
 		}
 		if found {
-			return recordOf(&rec), rec.Kind == format.KindSet, nil
+			return item{rec.Value, rec.Seq, rec.Expiry}, rec.Kind == format.KindSet, nil
 		}
 	}
-	return v.base.Get(key)
+	rec, ok, err := v.base.Get(key)
+	return item{rec.Value, rec.Seq, rec.Expiry}, ok, err
 }
 
 // fetch copies the last record of a key, whether it is due or not; ok is false if the key is not set, and then the record
@@ -40,8 +49,8 @@ func (v *view) get(key []byte) (rec ckpt.Record, ok bool, err error) {
 func (v *view) fetch(key []byte) (rec ckpt.Record, ok bool, err error) {
 	defer runtime.KeepAlive(v)
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	rec, ok, err = v.get(key)
-	return clone(rec), ok, err
+	it, ok, err := v.get(key)
+	return clone(ckpt.Record{Seq: it.seq, Expiry: it.deadline, Key: key, Value: it.value}), ok, err
 }
 
 // clone is the record in memory of its own.
