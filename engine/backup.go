@@ -97,8 +97,14 @@ func Restore(opts Options, r io.Reader) error {
 	if err := db.receive(r); err != nil {
 		return fmt.Errorf("restore into %s: %w", opts.Dir, db.giveUp(err))
 	}
-	return db.dir.Close()
+	if err := db.dir.Close(); err != nil {
+		return fmt.Errorf("restore into %s: %w: %w", opts.Dir, ErrIndeterminate, err)
+	}
+	return nil
 }
+
+// maxRestoredEpoch is far beyond what 2^30 restores, each of the last, come to.
+const maxRestoredEpoch = 1 << 62
 
 // receive makes the database.
 func (db *DB) receive(r io.Reader) error {
@@ -115,6 +121,9 @@ func (db *DB) receive(r io.Reader) error {
 	}
 	db.uuid = base.Header().UUID
 	at := base.Header().Position
+	if at.Epoch > maxRestoredEpoch {
+		return fmt.Errorf("%w: it is of epoch %d", ErrNotBackup, at.Epoch)
+	}
 	// The database that was copied, and other copies of it, raise their epochs one by one.
 	at.Epoch += 1 + randomUint64()>>32
 	if err := db.startWith(base, at); err != nil {

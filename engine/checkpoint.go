@@ -159,13 +159,8 @@ func (v *view) build(b *ckpt.Builder, t int64, interrupted func() error) error {
 
 // build adds what is left of the walk to a checkpoint.
 func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
-	for n, size := 0, 0; ; n++ {
-		if interrupted != nil && (n%interruptStride == 0 || size > mmapio.PieceSize) {
-			if err := interrupted(); err != nil {
-				return err
-			}
-			size = 0
-		}
+	w.interrupted = interrupted
+	for size := 0; ; {
 		ok, err := w.next()
 		if !ok || err != nil {
 			return err
@@ -173,7 +168,9 @@ func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
 		if err := b.Add(w.record); err != nil {
 			return err
 		}
-		size += len(w.record.Value)
+		if size += len(w.record.Value); size > mmapio.PieceSize { // a few large values are as much as many small ones
+			w.steps, size = 0, 0
+		}
 	}
 }
 

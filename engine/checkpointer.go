@@ -23,9 +23,10 @@ type checkpointer struct {
 	deltas    []deltaLogs // deltas that were replaced and may still be mapped
 	changed   time.Time   // when the first update since the last checkpoint was seen; zero if there was none
 	retry     time.Time   // not before; zero if the last attempt succeeded
-	pause     time.Time   // not before, for want of memory
+	pause     time.Time   // not before, for want of memory, while resting
 	backoff   time.Duration
 
+	resting atomic.Bool  // a checkpoint has ended and none may begin yet for want of memory; stored by the goroutine
 	baseLen atomic.Int64 // size of the base, in bytes; stored by the goroutine
 
 	mu         sync.Mutex
@@ -41,9 +42,14 @@ const (
 	retryMax = 30 * time.Second
 )
 
-// pauseFactor is how many times as long as the last checkpoint took none begins for want of memory: where they give
-// little back, they take a fifth of the time.
-const pauseFactor = 4
+const (
+	// pauseFactor is how many times as long as the last checkpoint took none begins for want of memory: where they give
+	// little back, they take a fifth of the time. pauseMin is for what is done after it, as to prepare a spare.
+	pauseFactor = 4
+	pauseMin    = 500 * time.Millisecond
+	// manyLogs is how many logs an open may find before that alone makes a checkpoint due.
+	manyLogs = 64
+)
 
 // fileBytesFactor: log files may take this many times what their records take before that alone makes a
 // checkpoint due. Frames of few small records are mostly padding.
@@ -57,7 +63,7 @@ func newCheckpointer(db *DB) *checkpointer {
 		inherited: db.tail.Generation, generation: db.view.Load().base.Header().Generation,
 	}
 	c.baseLen.Store(int64(db.view.Load().base.Footer().FileLen))
-	if db.updates.Load() > 0 {
+	if db.updates.Load() > 0 || db.recovery.Logs > manyLogs {
 		c.poke() // what was replayed counts
 	}
 	go c.run()
@@ -133,7 +139,10 @@ func (c *checkpointer) due() bool {
 	if c.pending != nil || !c.retry.IsZero() { // the last attempt failed, or could not even begin
 		return true
 	}
-	if db.reclaimable() && !time.Now().Before(c.pause) {
+	if c.resting.Load() && !time.Now().Before(c.pause) {
+		c.resting.Store(false)
+	}
+	if !c.resting.Load() && db.pressed() || c.scattered() {
 		return true
 	}
 	if db.updates.Load() == 0 {
@@ -155,8 +164,14 @@ func (c *checkpointer) reached() bool {
 	logBytes := max(db.opts.CheckpointLogBytes, c.baseLen.Load())
 	return db.logged.Load() >= logBytes ||
 		db.written.Load() >= fileBytesFactor*logBytes ||
-		db.crowded() ||
+		!c.resting.Load() && db.crowded() ||
 		db.opts.CheckpointUpdates > 0 && db.updates.Load() >= db.opts.CheckpointUpdates
+}
+
+// scattered reports whether the open has found so many logs that a checkpoint should replace them: those of sessions that have written
+// little or nothing.
+func (c *checkpointer) scattered() bool {
+	return c.db.recovery.Logs > manyLogs && c.generation <= c.inherited && (c.db.updates.Load() > 0 || c.db.anyDue())
 }
 
 // schedule sets the timer to when a checkpoint may become due by time alone.
@@ -166,10 +181,13 @@ func (c *checkpointer) schedule(timer *time.Timer) {
 	case c.db.opts.DisableBackgroundCheckpoint, c.db.failed() != nil: // then none becomes due
 	case !c.retry.IsZero():
 		at = c.retry
-	case c.db.reclaimable():
-		at = c.pause
 	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
 		at = c.changed.Add(c.db.opts.CheckpointInterval)
+		fallthrough
+	default:
+		if c.resting.Load() && (at.IsZero() || c.pause.Before(at)) {
+			at = c.pause
+		}
 	}
 	if at.IsZero() {
 		timer.Stop()
@@ -187,6 +205,7 @@ func (c *checkpointer) checkpoint() error {
 		}
 	}
 	if c.db.updates.Load() == 0 && !c.db.anyDue() {
+		c.retry, c.backoff = time.Time{}, 0
 		return nil
 	}
 	c.changed = time.Time{}
@@ -206,7 +225,10 @@ func (c *checkpointer) finish() error {
 	}
 	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
 	took := time.Since(started)
-	c.pause = time.Now().Add(pauseFactor * took)
+	if c.db.opts.MaxMemoryBytes > 0 {
+		c.pause = time.Now().Add(max(pauseMin, pauseFactor*took))
+		c.resting.Store(true)
+	}
 	c.succeeded(c.pending.generation, took)
 	c.pending = nil
 	return nil

@@ -12,43 +12,40 @@ import (
 // a key expired that the group, which counts as earlier, is about to give another deadline.
 type clock struct {
 	wall func() time.Time
-	seen atomic.Int64 // the highest engine time that was used or recorded, in ns since the Unix epoch
-	held atomic.Int64 // where engine time stands still; 0 if it does not. Stored by the holder of the pipeline
+	// state is the highest engine time that was used or recorded, in ns since the Unix epoch, times two, plus one while it is held. In
+	// one word, time never falls for anybody.
+	state atomic.Uint64
 }
 
 // now is engine time, in ns since the Unix epoch.
-func (c *clock) now() int64 {
-	t := c.raise(c.wall().UnixNano())
-	if held := c.held.Load(); held != 0 { // after raise: hold looks at seen after it has stored held
-		return held
-	}
-	return t
-}
+func (c *clock) now() int64 { return c.raise(c.wall().UnixNano()) }
 
 // hold makes engine time stand still until release, and returns where. The holder of the pipeline only.
 func (c *clock) hold() int64 {
-	t := c.raise(c.wall().UnixNano())
+	wall := c.wall().UnixNano()
 	for {
-		c.held.Store(t)
-		seen := c.seen.Load()
-		if seen == t { // whoever raises it from now on finds it held
+		state := c.state.Load()
+		t := max(wall, int64(state>>1))
+		if c.state.CompareAndSwap(state, uint64(t)<<1|1) {
 			return t
 		}
-		t = seen
 	}
 }
 
 // release lets engine time go on.
-func (c *clock) release() { c.held.Store(0) }
+func (c *clock) release() { c.state.And(^uint64(1)) }
 
-// raise makes the highest engine time at least t, and returns it.
+// seen is the highest engine time that was used or recorded.
+func (c *clock) seen() int64 { return int64(c.state.Load() >> 1) }
+
+// raise makes engine time at least t, unless it is held, and returns it.
 func (c *clock) raise(t int64) int64 {
 	for {
-		seen := c.seen.Load()
-		if t <= seen {
+		state := c.state.Load()
+		if seen := int64(state >> 1); state&1 != 0 || t <= seen {
 			return seen
 		}
-		if c.seen.CompareAndSwap(seen, t) {
+		if c.state.CompareAndSwap(state, uint64(t)<<1) {
 			return t
 		}
 	}
@@ -56,20 +53,15 @@ func (c *clock) raise(t int64) int64 {
 
 // due reports whether a deadline has passed; 0 never does. The wall clock is read only for a key that has one.
 func (c *clock) due(deadline int64) bool {
-	if deadline == 0 {
+	switch state := c.state.Load(); {
+	case deadline == 0:
+		return false
+	case deadline <= int64(state>>1):
+		return true
+	case state&1 != 0 || deadline > c.wall().UnixNano():
 		return false
 	}
-	if held := c.held.Load(); held != 0 {
-		return deadline <= held
-	}
-	if deadline > c.seen.Load() {
-		if deadline > c.wall().UnixNano() {
-			return false
-		}
-		c.raise(deadline) // nobody sees the key again
-	}
-	held := c.held.Load()
-	return held == 0 || deadline <= held
+	return c.raise(deadline) >= deadline // nobody sees the key again, unless time is held since
 }
 
 // dueAt reports whether a deadline has passed at an engine time.

@@ -40,6 +40,9 @@ func (db *DB) create(c *contents) error {
 	return nil
 }
 
+// firstLogBytes is the size of a log that is made while the database is opened.
+func (db *DB) firstLogBytes() int64 { return min(db.opts.LogFileBytes, smallLogBytes) }
+
 // firstGeneration is that of a new database.
 const firstGeneration = 1
 
@@ -50,7 +53,8 @@ func (db *DB) startWith(base *ckpt.Reader, at format.Position) error {
 		return err
 	}
 	db.restore(base, d, at)
-	return db.firstLog(&logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d})
+	start := &logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d}
+	return db.firstLog(start, db.firstLogBytes())
 }
 
 // clear removes what an earlier creation may have left.
@@ -93,13 +97,12 @@ func (db *DB) mayCreate(c *contents) error {
 	return nil
 }
 
-// firstLog makes a small log live, before the helper that prepares spares runs.
-func (db *DB) firstLog(start *logStart) error {
-	size := min(db.opts.LogFileBytes, smallLogBytes)
+// firstLog makes a log of this size live while the helper that prepares spares does not run.
+func (db *DB) firstLog(start *logStart, size int64) error {
 	if err := ignoreMissing(db.dir.Remove(claimedName)); err != nil {
 		return err
 	}
-	if err := mmapio.Prepare(db.dir, claimedName, size); err != nil {
+	if err := mmapio.Prepare(db.dir, claimedName, size, nil); err != nil {
 		return errors.Join(err, ignoreMissing(db.dir.Remove(claimedName)))
 	}
 	live, err := db.goLive(claimedName, size, start)

@@ -16,14 +16,14 @@ import (
 
 // DB is an open database. All methods may be called concurrently, with each other and with Close.
 type DB struct {
-	opts      Options
-	dir       mmapio.Dir
-	logger    *slog.Logger
-	uuid      format.UUID
-	seed      maphash.Seed // of the tables of all deltas
-	clock     clock
-	recovery  Recovery
-	dueAtOpen uint64 // keys that were due then
+	opts     Options
+	dir      mmapio.Dir
+	logger   *slog.Logger
+	uuid     format.UUID
+	seed     maphash.Seed // of the tables of all deltas
+	clock    clock
+	recovery Recovery
+	recorded int64 // engine time that the files had recorded then
 
 	view     atomic.Pointer[view] // nil once closed
 	pipeline *pipeline
@@ -95,25 +95,45 @@ func (db *DB) usage() usage {
 		return *db.final.Load()
 	}
 	db.counting.Lock()
+	defer db.counting.Unlock()
 	keys, err := v.keys(db.clock.now())
-	db.counting.Unlock()
 	_ = db.meet(readError(err))
 	return usage{keys, v.usage()}
 }
 
-// due is how many keys are due, and still in the files.
-func (db *DB) due() uint64 { return db.view.Load().keysAtMost() - db.usage().keys }
+// prepareSeal makes sure that there is a log to seal, if one is needed.
+func (db *DB) prepareSeal() error {
+	switch {
+	case db.failed() != nil:
+		return nil
+	case db.mustRotate: // the last rotation has failed midway, so the log may have a successor already
+		return db.rotate(db.view.Load().delta, 0)
+	}
+	return db.recordTime()
+}
 
-// recordTime makes a log, for its trailer to record engine time, if nothing was written since the open and a key has become due. Else
-// it could come back where the wall clock is set back meanwhile. Without room for a log it may.
-func (db *DB) recordTime() {
-	if db.live != nil || db.due() <= db.dueAtOpen {
-		return
+// recordTime makes a small log, for its trailer to record engine time, if nothing was written since the open and a key has become due
+// that was not by the time recorded. Else it could come back where the wall clock is set back meanwhile. Where the disk is full it may.
+func (db *DB) recordTime() error {
+	if db.live != nil || !db.dueSince(db.recorded) {
+		return nil
 	}
 	start := &logStart{generation: db.tail.Generation + 1, previous: db.tail, delta: db.view.Load().delta}
-	if err := db.firstLog(start); err != nil {
+	err := db.firstLog(start, format.Align(db.logNeed(0), format.BlockSize))
+	if errors.Is(diskError(err), ErrDiskFull) {
 		db.logger.Warn("engine time is not recorded", "error", err)
+		return nil
 	}
+	return err
+}
+
+// dueSince reports whether a key is due now that was not at an engine time.
+func (db *DB) dueSince(t int64) bool {
+	v := db.view.Load()
+	_ = db.usage() // counts what is due in the delta
+	now, _ := v.dueInBase(db.clock.now())
+	then, _ := v.dueInBase(t) // damage is for readers to meet
+	return now > then || v.delta.deadlines.dueSince(t)
 }
 
 // anyDue reports whether the checkpoint holds keys that have expired.
@@ -172,10 +192,10 @@ func (db *DB) close() error {
 	db.warmer.stop()
 	db.checkpointer.stop()
 	db.pipeline.stop(ErrClosed)
-	err := db.spares.close()
+	err := db.prepareSeal()
+	err = errors.Join(err, db.spares.close())
 	switch failure := db.failed(); {
 	case failure == nil:
-		db.recordTime()
 		err = errors.Join(err, db.seal())
 	case db.live != nil: // after a failure nothing more is written, and what was not acknowledged stays unknown
 		err = errors.Join(failure, db.live.close())

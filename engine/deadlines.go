@@ -12,6 +12,7 @@ type deadlines struct {
 	unset    deadlineHeap
 	due      int64 // of set, and gone from it
 	unsetDue int64 // of unset, and gone from it
+	latest   int64 // of those gone from set
 }
 
 // add notes that a key with this deadline was set.
@@ -45,10 +46,21 @@ const countPortion = 64
 func (d *deadlines) countSome(t int64) (due int64, done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	set, unset := d.set.popUpTo(t, countPortion), d.unset.popUpTo(t, countPortion)
+	set, latest := d.set.popUpTo(t, countPortion)
+	unset, _ := d.unset.popUpTo(t, countPortion)
 	d.due += set
+	if set > 0 {
+		d.latest = latest
+	}
 	d.unsetDue += unset
 	return d.due - d.unsetDue, set < countPortion && unset < countPortion
+}
+
+// dueSince reports whether a deadline after t was set that has been counted as due.
+func (d *deadlines) dueSince(t int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.latest > t
 }
 
 // any reports whether there may be keys with a deadline that were set in the delta.
@@ -72,13 +84,14 @@ func (h *deadlineHeap) push(deadline int64) {
 	*h = s
 }
 
-// popUpTo removes deadlines up to t, but no more than most, and returns how many there were.
-func (h *deadlineHeap) popUpTo(t, most int64) (n int64) {
+// popUpTo removes deadlines up to t, but no more than most, and returns how many there were, and the last of them.
+func (h *deadlineHeap) popUpTo(t, most int64) (n, latest int64) {
 	for n < most && len(*h) > 0 && (*h)[0] <= t {
+		latest = (*h)[0]
 		h.pop()
 		n++
 	}
-	return n
+	return n, latest
 }
 
 func (h *deadlineHeap) pop() {

@@ -37,15 +37,19 @@ func (db *DB) room(payload int) error {
 	if used+uint64(payload) <= uint64(limit) {
 		return nil
 	}
-	if !db.refused.Swap(true) {
-		db.checkpointer.poke()
+	if int64(payload) < limit { // else it fits into nothing
+		db.refused.Store(true)
+		if !db.checkpointer.resting.Load() {
+			db.checkpointer.poke()
+		}
 	}
 	return fmt.Errorf("%w: %d of at most %d bytes are taken, %d more do not fit", ErrFull, used, limit, payload)
 }
 
-// reclaimable reports whether a set was refused for want of memory, and a checkpoint may give some back.
-func (db *DB) reclaimable() bool {
-	return db.refused.Load() && (db.updates.Load() > 0 || db.anyDue())
+// pressed reports whether a checkpoint should begin for want of memory: the logs take much of it, or a set was refused and a
+// checkpoint may give some back.
+func (db *DB) pressed() bool {
+	return db.updates.Load() > 0 && db.crowded() || db.refused.Load() && (db.updates.Load() > 0 || db.anyDue())
 }
 
 // grows reports whether the request takes memory that no checkpoint gives back.

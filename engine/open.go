@@ -23,12 +23,12 @@ func Open(opts Options) (*DB, error) {
 	}
 	spare, err := db.load()
 	if err == nil {
+		db.recorded = db.clock.seen()
 		err = db.settle()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open database in %s: %w", opts.Dir, db.giveUp(err))
 	}
-	db.dueAtOpen = db.due()
 	db.start(spare)
 	db.recovery.Took = time.Since(started)
 	return db, nil

@@ -277,7 +277,7 @@ func (db *DB) cut(d *delta) error {
 	db.tail.Position.Epoch++
 	db.restoreVersion(db.tail.Position)
 	db.startEpoch(db.tail.Position.Epoch, db.tail.Position.Seq+1)
-	err := db.firstLog(&logStart{generation: db.tail.Generation + 1, previous: db.tail, delta: d})
+	err := db.firstLog(&logStart{generation: db.tail.Generation + 1, previous: db.tail, delta: d}, db.firstLogBytes())
 	if errors.Is(diskError(err), ErrDiskFull) {
 		db.logger.Warn("no room for a new log, the database is read-only until there is", "error", err)
 		return nil

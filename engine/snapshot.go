@@ -5,6 +5,7 @@ import (
 	"iter"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/format"
@@ -32,7 +33,7 @@ type Snapshot struct {
 }
 
 // Snapshot returns the present state: all that was acknowledged before the call, and of every batch all or nothing. It
-// takes no longer for a large state than for a small one. The first scan of it, or the first Get of a key
+// takes no longer for a large state than for a small one, but waits where a group is just being entered. The first scan of it, or the first Get of a key
 // that was written since, sorts what was written since the last scan or checkpoint. Of a closed database it is empty, and Err says ErrClosed.
 func (db *DB) Snapshot() *Snapshot {
 	s := &Snapshot{db: db}
@@ -43,17 +44,27 @@ func (db *DB) Snapshot() *Snapshot {
 	return s
 }
 
+// While a large group is being entered, present yields so many times and then sleeps as long, each time.
+const (
+	presentYields = 50
+	presentPause  = 50 * time.Microsecond
+)
+
 // present makes s the present state. It is false if the database is closed. While a group is being entered, which takes no longer
 // than that, it waits: the group is durable, and some of it may have been read already.
 func (db *DB) present(s *Snapshot) bool {
-	for {
+	for n := 0; ; n++ {
 		if s.view = db.view.Load(); s.view == nil {
 			return false
 		}
 		references := &s.view.delta.references
 		s.seq = references.last.Load()
 		if s.seq < db.applied.Load() && db.failure.Load() == nil {
-			runtime.Gosched()
+			if n < presentYields {
+				runtime.Gosched()
+			} else {
+				time.Sleep(presentPause)
+			}
 			continue
 		}
 		s.time = db.clock.now()

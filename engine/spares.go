@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +28,10 @@ type spares struct {
 	logger *slog.Logger
 	kick   chan struct{} // wakes the helper
 	done   chan struct{} // closed when the helper has ended
+
+	preparing sync.Mutex  // held while the helper prepares
+	yielding  atomic.Bool // the helper is to give up
+	notBefore time.Time   // no spare is prepared, since the disk was full; the helper's
 
 	mu      sync.Mutex
 	ready   bool     // the file format.SpareName is whole and waits
@@ -57,14 +63,38 @@ func (s *spares) take(need int64) (name string, size int64, err error) {
 		return claimedName, s.size, nil
 	}
 	size = format.Align(max(need, min(s.size, smallLogBytes)), format.BlockSize)
-	if err := ignoreMissing(s.dir.Remove(claimedName)); err != nil { // of a take that failed
-		return "", 0, err
+	err = s.make(size)
+	if errors.Is(diskError(err), ErrDiskFull) {
+		s.yield() // the spare under way is what fills the disk
+		err = s.make(size)
 	}
-	if err := mmapio.Prepare(s.dir, claimedName, size); err != nil {
-		return "", 0, errors.Join(err, ignoreMissing(s.dir.Remove(claimedName)))
+	if err != nil {
+		return "", 0, err
 	}
 	return claimedName, size, nil
 }
+
+// make prepares a file of this size under claimedName.
+func (s *spares) make(size int64) error {
+	if err := ignoreMissing(s.dir.Remove(claimedName)); err != nil { // of a take that failed
+		return err
+	}
+	if err := mmapio.Prepare(s.dir, claimedName, size, nil); err != nil {
+		return errors.Join(err, ignoreMissing(s.dir.Remove(claimedName)))
+	}
+	return nil
+}
+
+// yield makes the helper give up the spare that it prepares, if it does, and waits for that.
+func (s *spares) yield() {
+	s.yielding.Store(true)
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	s.yielding.Store(false)
+}
+
+// errYielded: a log that somebody waits for needs the room more than a spare does.
+var errYielded = errors.New("the room is needed for a log")
 
 // claim takes the spare, if there is one that is large enough. It gets another name at once, so
 // that the next spare can have its name.
@@ -113,21 +143,39 @@ func (s *spares) promote() error {
 func (s *spares) help() {
 	defer close(s.done)
 	for range s.kick {
-		if err := s.prepare(); err != nil {
+		err := s.prepare()
+		if err != nil {
 			s.logger.Warn("no spare log prepared", "bytes", s.size, "error", err)
+		}
+		if errors.Is(err, errYielded) || errors.Is(diskError(err), ErrDiskFull) {
+			s.notBefore = time.Now().Add(fullPause)
 		}
 	}
 }
+
+// fullPause is how long no spare is prepared after the disk was full: meanwhile logs are small, and made when they are needed.
+const fullPause = 30 * time.Second
 
 func (s *spares) prepare() error {
 	if done, err := s.supply(); done || err != nil {
 		return err
 	}
+	if time.Now().Before(s.notBefore) {
+		return nil
+	}
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
 	const temp = format.SpareName + format.TempSuffix
 	if err := ignoreMissing(s.dir.Remove(temp)); err != nil {
 		return err
 	}
-	if err := mmapio.Prepare(s.dir, temp, s.size); err != nil {
+	interrupted := func() error {
+		if s.yielding.Load() {
+			return errYielded
+		}
+		return nil
+	}
+	if err := mmapio.Prepare(s.dir, temp, s.size, interrupted); err != nil {
 		return errors.Join(err, ignoreMissing(s.dir.Remove(temp)))
 	}
 	s.mu.Lock()

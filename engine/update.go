@@ -27,7 +27,7 @@ const (
 // Update gives up with ErrConflict, and nothing was written. So fn may run more than once and must have no other effect than
 // on tx and on what it sets anew each time. An error of fn is returned as it is, and nothing is written.
 //
-// The version is that of the last operation or, if fn wrote nothing, that of the state it has read. Other errors are as for
+// fn may read up to 10,000 keys if it writes. The version is that of the last operation or, if fn wrote nothing, that of the state it has read. Other errors are as for
 // Apply. tx must not be used after fn has returned.
 func (db *DB) Update(ctx context.Context, fn func(tx *Tx) error) (Version, error) {
 	var took time.Duration

@@ -25,6 +25,9 @@ type walk struct {
 	record ckpt.Record // where it stands: a verified copy, valid until the next step
 	logBuf []byte
 	oldBuf []byte
+
+	interrupted func() error // says why to give up; asked now and then; nil if nothing does
+	steps       int
 }
 
 // newWalk walks from start to before end (nil: from the first, to the last) through the runs, the newest of each delta last and the
@@ -91,6 +94,12 @@ func (w *walk) next() (ok bool, err error) {
 	defer runtime.KeepAlive(w.view)
 	defer mmapio.Recover(mmapio.Arm(), &err)
 	for {
+		if w.interrupted != nil && w.steps%interruptStride == 0 {
+			if err := w.interrupted(); err != nil {
+				return false, err
+			}
+		}
+		w.steps++
 		key, from := w.least()
 		if key == nil || w.beyond(key) {
 			return false, nil

@@ -104,14 +104,20 @@ var zeros [PieceSize]byte
 // Prepare creates the file name with size bytes of real zeros and writes them to the disk. File and name
 // still need their Sync, which then has little left to do (seen for 64 MiB: 0.35 ms). Writing in the file later
 // changes neither its size nor its allocation, so a durable write of data is one write to the disk and not also
-// one to the file system's journal. After a failure the file may be there, in part.
-func Prepare(d Dir, name string, size int64) error {
+// one to the file system's journal. interrupted, which may be nil, says why to give up; it is asked before each piece. After
+// a failure the file may be there, in part.
+func Prepare(d Dir, name string, size int64, interrupted func() error) error {
 	f, err := d.Create(name)
 	if err != nil {
 		return err
 	}
 	for off := int64(0); off < size && err == nil; off += PieceSize {
-		err = WritePieces(f, zeros[:min(PieceSize, size-off)], off)
+		if interrupted != nil {
+			err = interrupted()
+		}
+		if err == nil {
+			err = WritePieces(f, zeros[:min(PieceSize, size-off)], off)
+		}
 	}
 	return errors.Join(err, f.Close())
 }

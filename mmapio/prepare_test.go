@@ -18,7 +18,7 @@ import (
 func TestPrepare(t *testing.T) {
 	for _, size := range []int64{0, 1, 4096, mmapio.PieceSize, 3*mmapio.PieceSize + 5} {
 		d := openDir(t)
-		require.NoError(t, mmapio.Prepare(d, "log", size))
+		require.NoError(t, mmapio.Prepare(d, "log", size, nil))
 		names, err := d.Names()
 		require.NoError(t, err)
 		require.Equal(t, []string{"log"}, names)
@@ -34,7 +34,7 @@ func TestPrepare(t *testing.T) {
 func TestPrepareReplacesNothing(t *testing.T) {
 	d := openDir(t)
 	put(t, d, "log", []byte("whose?"))
-	require.ErrorIs(t, mmapio.Prepare(d, "log", 10), fs.ErrExist)
+	require.ErrorIs(t, mmapio.Prepare(d, "log", 10, nil), fs.ErrExist)
 	assert.Equal(t, "whose?", string(content(t, d, "log")))
 }
 
@@ -46,7 +46,7 @@ func TestPrepareFails(t *testing.T) {
 		in := mmapiotest.NewInjector(mmapio.OpenDir, mmapiotest.Fault{Nth: nth, Err: full, Short: true})
 		d, err := in.OpenDir(t.TempDir(), false)
 		require.NoError(t, err)
-		err = mmapio.Prepare(d, "log", size)
+		err = mmapio.Prepare(d, "log", size, nil)
 		if in.Hits() == 0 {
 			require.NoError(t, err)
 			assert.Equal(t, 5, in.Calls(), "create, twice write and flush")

@@ -225,7 +225,7 @@ func TestKillAtNextWrite(t *testing.T) {
 
 // prepare stands for code under test that calls mmapio on its way to a file.
 func prepare(d mmapio.Dir, name string) error {
-	if err := mmapio.Prepare(d, name, 2*page); err != nil {
+	if err := mmapio.Prepare(d, name, 2*page, nil); err != nil {
 		return err
 	}
 	f, err := d.Open(name, mmapio.Write)
