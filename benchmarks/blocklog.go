@@ -26,7 +26,7 @@ func newBlockLog(path, name string, size int64) (*blockLog, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	if err := mmapio.Prepare(dir, name, size); err != nil {
+	if err := mmapio.Prepare(dir, name, size, nil); err != nil {
 		return nil, err
 	}
 	if err := dir.Sync(); err != nil {

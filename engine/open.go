@@ -70,6 +70,9 @@ func (db *DB) load() (spare bool, err error) {
 		return false, err
 	}
 	if !c.version && !c.newVersion && !db.opts.Create {
+		if err := db.mayCreate(c); errors.Is(err, ErrCorrupt) { // there was a database
+			return false, err
+		}
 		return false, fmt.Errorf("%w: there is no file %q; create a database with Options.Create (-create)", ErrNoDatabase, format.VersionName)
 	}
 	if !c.version && len(c.foreign) > 0 {

@@ -142,3 +142,22 @@ func TestSpareYieldsToALog(t *testing.T) {
 	}
 	require.NoError(t, db.Close())
 }
+
+// A directory that has lost its version file is not called empty: whoever is told so makes a new database in it.
+func TestMissingVersionIsNoMissingDatabase(t *testing.T) {
+	opts := quiet(t)
+	db := enginetest.Open(t, opts)
+	set(t, db, "k", "v")
+	require.NoError(t, db.Checkpoint(ctx))
+	require.NoError(t, db.Close())
+	version := filepath.Join(opts.Dir, format.VersionName)
+	kept, err := os.ReadFile(version)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(version))
+	for _, opts.Create = range []bool{false, true} {
+		_, err := engine.Open(opts)
+		require.ErrorIs(t, err, engine.ErrCorrupt)
+		require.NotErrorIs(t, err, engine.ErrNoDatabase)
+	}
+	require.NoError(t, os.WriteFile(version, kept, 0o600))
+}
