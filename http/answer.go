@@ -37,6 +37,7 @@ func answerText(w http.ResponseWriter, status int, text string) {
 // that of a context that ended before the store took the operation.
 func answerError(w http.ResponseWriter, err error, waited string) {
 	status, text := statusOf(err, waited)
+	sayWhen(w, err)
 	answerText(w, status, text)
 }
 
@@ -44,10 +45,14 @@ func answerError(w http.ResponseWriter, err error, waited string) {
 // net/http would wait for the rest of the body before it sends the answer.
 func answerUnread(w http.ResponseWriter, err error) {
 	w.Header()["Connection"] = connectionClose
-	if errors.Is(err, errBodies) {
+	answerError(w, err, "")
+}
+
+// sayWhen says when to try again, if too much is going on.
+func sayWhen(w http.ResponseWriter, err error) {
+	if errors.Is(err, errBodies) || errors.Is(err, errStreams) {
 		w.Header()["Retry-After"] = retryAfter
 	}
-	answerError(w, err, "")
 }
 
 func answerNotAllowed(w http.ResponseWriter, allow []string) {
@@ -64,22 +69,22 @@ func appendField(dst []byte, front, text string) []byte {
 
 // appendEntry appends the answer to a GET.
 func appendEntry(dst, key, value []byte) []byte {
-	isText := utf8.Valid(key)
-	dst = append(dst, `{"key":`...)
-	if isText {
+	dst, end := appendEntryFront(dst, key)
+	dst = base64.StdEncoding.AppendEncode(dst, value)
+	return append(dst, end...)
+}
+
+// appendEntryFront appends what comes before the value, with its first quote, and returns what comes after it.
+func appendEntryFront(dst, key []byte) (front []byte, end string) {
+	dst, end = append(dst, `{"key":`...), `","encoding":"base64"}`+"\n"
+	if utf8.Valid(key) {
 		dst = appendString(dst, key)
 	} else {
 		dst = append(dst, '"')
 		dst = base64.StdEncoding.AppendEncode(dst, key)
-		dst = append(dst, '"')
+		dst, end = append(dst, '"'), `","encoding":"base64","key_encoding":"base64"}`+"\n"
 	}
-	dst = append(dst, `,"value":"`...)
-	dst = base64.StdEncoding.AppendEncode(dst, value)
-	dst = append(dst, `","encoding":"base64"`...)
-	if !isText {
-		dst = append(dst, `,"key_encoding":"base64"`...)
-	}
-	return append(dst, "}\n"...)
+	return append(dst, `,"value":"`...), end
 }
 
 // keyText is key for the text of an error: itself, or quoted if it is not UTF-8. Of a key that is longer

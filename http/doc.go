@@ -19,12 +19,13 @@
 //
 // # Lines
 //
-// A line is an entry as one JSON object; AppendLine and DecodeLine say how. Whatever keys, values and deadlines a store holds, its
+// A line is an entry as one JSON object; AppendLine and DecodeLine say how. Bytes that are no text, or that JSON would write in more than twice as many, are base64. Whatever keys, values and deadlines a store holds, its
 // export imported elsewhere makes the same ones. Versions are not kept.
 //
 // The query of an export selects: prefix, or start (the first key) and end (the first key after), at most limit entries, and from the
 // greatest key down with reverse=true. Values are percent-decoded once, and + is a space, as HTML forms have it; any bytes are
-// allowed, and an empty prefix, start or end is none. A parameter that is unknown, malformed or there twice is an error.
+// allowed, and an empty prefix, start or end is none. A parameter that is unknown, malformed or there twice is an error; an import
+// and a backup know none.
 //
 // An import sets each line's key, with its deadline, in the order of the lines: the last line of a key wins. A deadline that has passed is
 // no error; the key is due at once. The lines are committed in batches while more are read, so an import is not
@@ -69,7 +70,7 @@
 //	414  the key is too large
 //	500  stored bytes are damaged; or an error of no other kind
 //	503  the database is closed, an earlier write of its log failed, the write waited too long, or there are
-//	     too many large bodies (then with Retry-After); nothing was written
+//	     too many large bodies, or exports and backups (then with Retry-After); nothing was written
 //	504  the outcome of the write is unknown: it may be there, or not
 //	505  an export or a backup by HTTP/1.0
 //	507  the disk is full, or the memory that the store may take; nothing was written
@@ -84,12 +85,20 @@
 // of its bytes as \u0000, and it is only held in memory as far as it has arrived. It, and the answer, may take
 // 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s.
 //
+// At most Options.MaxStreams exports and backups run at once. One more waits up to 1 s for another to end, and is then refused with 503.
+// All other routes go on, whatever those do. An export holds at most two copies of the largest value and key, as the store
+// reads them, and 256 KiB: no line is ever in memory as a whole. A backup holds four of them at most, 16 bytes for each key that
+// is set, 8 for each deadline, and 1 MiB. Both bounds are of what is in use; the collector of garbage takes its share on top. A client that takes
+// nothing keeps what its stream holds for 60 s, and is then cut off; one that takes a MiB a minute keeps it until the end.
+//
 // An import may have any length, and so may what is exported or backed up: each MiB may take 30 s to arrive, and 60 s to be
 // taken. A line may be as long as a body, and 384 KiB longer. An import holds about 1 MiB: what it reads ahead, in batches of up to
 // 256 KiB or 1000 lines, which the budget below counts. A longer line is held whole, and counts, too.
 //
 // Bodies larger than 64 KiB share Options.MaxBodiesBytes. One that does not fit is answered with 503 before it
-// is read if its length is announced, and else where it stops fitting. A body that is refused, or fails, before
+// is read if its length is announced, and else where it stops fitting. The same budget has the values of more than 64 KiB that are being
+// answered to a GET: each counts from when it was read from the store until the client has taken it, and is sent through a buffer
+// of 64 KiB. If it does not fit, the GET is answered with 503. A body that is refused, or fails, before
 // its end ends the connection.
 //
 // Of a request that has both Content-Length and Transfer-Encoding, net/http obeys the second and removes the first

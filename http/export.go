@@ -7,12 +7,10 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tongpengdl/small-db/engine"
 )
-
-// exportPieceBytes is the size from which lines go out, in one Write. It leaves room for one more line in a buffer that is kept.
-const exportPieceBytes = maxScratchBytes - 4<<10
 
 // export sends the entries that the query selects, of one snapshot. A slow client holds the snapshot, which stops nobody.
 func (s *Server) export(w http.ResponseWriter, r *http.Request) {
@@ -91,15 +89,11 @@ func bound(value string) []byte {
 
 // write writes the entries as lines.
 func (q *selection) write(out *stream, snapshot *engine.Snapshot, sc *scratch) error {
-	sc.text = slices.Grow(sc.text[:0], maxScratchBytes)
+	lines := newSender(out, sc)
 	left := q.limit
 	for e := range q.entries(snapshot) {
-		sc.text = AppendLine(sc.text, &e)
-		if len(sc.text) >= exportPieceBytes {
-			if _, err := out.Write(sc.text); err != nil {
-				return err
-			}
-			sc.text = sc.text[:0]
+		if err := lines.line(&e); err != nil {
+			return err
 		}
 		if left--; left == 0 {
 			break
@@ -108,11 +102,7 @@ func (q *selection) write(out *stream, snapshot *engine.Snapshot, sc *scratch) e
 	if err := snapshot.Err(); err != nil {
 		return err
 	}
-	if len(sc.text) == 0 {
-		return nil
-	}
-	_, err := out.Write(sc.text)
-	return err
+	return lines.send()
 }
 
 // entries yields the selected entries of a snapshot, whose Err says whether these were all.
@@ -121,11 +111,17 @@ func (q *selection) entries(snapshot *engine.Snapshot) iter.Seq[engine.Entry] {
 		return snapshot.Entries(q.start, q.end)
 	}
 	return func(yield func(engine.Entry) bool) {
-		for key := range snapshot.Backward(q.start, q.end) {
-			e, ok, err := snapshot.Entry(key) // for the deadline
-			if err != nil || ok && !yield(e) {
+		for key, value := range snapshot.Backward(q.start, q.end) {
+			deadline, ok, err := deadlineOf(snapshot, key)
+			if err != nil || ok && !yield(engine.Entry{Key: key, Value: value, Deadline: deadline}) {
 				return
 			}
 		}
 	}
+}
+
+// deadlineOf lets go of the copy of the value that comes with it.
+func deadlineOf(snapshot *engine.Snapshot, key []byte) (deadline time.Time, ok bool, err error) {
+	e, ok, err := snapshot.Entry(key)
+	return e.Deadline, ok, err
 }

@@ -2,6 +2,7 @@ package http
 
 import (
 	"cmp"
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -121,11 +122,37 @@ func (s *Server) get(w http.ResponseWriter, _ *http.Request, sc *scratch) {
 		answerText(w, http.StatusNotFound, "key not found: "+keyText(sc.key))
 		return
 	}
-	sc.text = appendEntry(sc.text[:0], sc.key, sc.value)
-	if len(sc.text) > pieceBytes {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout + pieceTime(len(sc.text))))
+	if len(sc.value) > smallBodyBytes {
+		s.answerLarge(w, sc)
+		return
 	}
+	sc.text = appendEntry(sc.text[:0], sc.key, sc.value)
 	answer(w, http.StatusOK, sc.text)
+}
+
+// answerLarge sends what appendEntry appends, through a small buffer. While it does, the value counts as a large body: the client
+// may take its time.
+func (s *Server) answerLarge(w http.ResponseWriter, sc *scratch) {
+	defer s.bodies.release(sc)
+	if err := s.bodies.hold(sc, min(int64(len(sc.value)), s.maxBody)); err != nil { // so much always fits
+		sc.value = nil
+		answerError(w, err, "")
+		return
+	}
+	out := newSender(w, sc)
+	front, end := appendEntryFront(sc.text, sc.key)
+	length := len(front) + base64.StdEncoding.EncodedLen(len(sc.value)) + len(end)
+	if length > pieceBytes {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout + pieceTime(length)))
+	}
+	w.Header()["Content-Type"] = contentTypeJSON
+	w.Header()["Content-Length"] = []string{strconv.Itoa(length)}
+	sc.text = front
+	if err := out.base64(sc.value); err != nil {
+		return // the client is gone
+	}
+	sc.text = append(sc.text, end...)
+	_ = out.send()
 }
 
 func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {

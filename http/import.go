@@ -25,7 +25,10 @@ func (s *Server) importLines(w http.ResponseWriter, r *http.Request) {
 	sc := takeScratch()
 	defer s.bodies.release(sc)
 	lines := &lineReader{server: s, w: w, body: r.Body, sc: sc, left: pieceBytes}
-	imported, err := uint64(0), lines.begin(r.ContentLength)
+	imported, err := uint64(0), refuseQuery(r)
+	if err == nil {
+		err = lines.begin(r.ContentLength)
+	}
 	if err == nil {
 		imported, err = s.importFrom(context.WithoutCancel(r.Context()), lines) // what has come counts, though the client may go
 	}
@@ -45,9 +48,7 @@ func (l *lineReader) answerError(err error, imported uint64) {
 	if !l.ended {
 		l.w.Header()["Connection"] = connectionClose
 	}
-	if errors.Is(err, errBodies) {
-		l.w.Header()["Retry-After"] = retryAfter
-	}
+	sayWhen(l.w, err)
 	answer(l.w, status, appendImported(appendString([]byte(`{"error":`), []byte(text)), imported))
 }
 

@@ -102,7 +102,7 @@ func TestImportByBytes(t *testing.T) {
 func TestImportReplaces(t *testing.T) {
 	db := enginetest.Open(t, quick())
 	apply(t, db, &engine.Entry{Key: []byte("a"), Value: []byte("old"), Deadline: time.Unix(9e9, 0)}, &engine.Entry{Key: []byte("b")})
-	got := call(kvhttp.NewServer(db, kvhttp.Options{}), "POST", "/v1/import?ignored", line("a", "1")+line("c", "")+line("a", "2"))
+	got := call(kvhttp.NewServer(db, kvhttp.Options{}), "POST", "/v1/import?", line("a", "1")+line("c", "")+line("a", "2"))
 	assert.Equal(t, answered{200, got.header, imported(3)}, got)
 	assert.Equal(t, line("a", "2")+line("b", "")+line("c", ""), contentsOf(t, db))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/format"
@@ -30,22 +29,32 @@ type lineFields [len(lineNames)]quoted
 //
 //	{"key":K,"value":V,"encoding":"utf-8","expires_at":T}
 //
-// A value that is not UTF-8 is base64, and its encoding says so. A key that is not UTF-8 is base64, and
-// "key_encoding":"base64" follows it. T is the deadline in UTC as RFC 3339 writes it, to the nanosecond; without a deadline
+// A value is text if it is UTF-8 and JSON writes that in at most twice its bytes. Any other is base64, and its encoding
+// says so. The same holds for a key, of which "key_encoding":"base64" says so. A line thus has at most twice the bytes
+// of key and value, and 150 more. T is the deadline in UTC as RFC 3339 writes it, to the nanosecond; without a deadline
 // there is no such field. The version is not part of a line. DecodeLine reads exactly what went in. No byte of a
 // line is below a space but its newline, and U+2028 and U+2029 are escaped, so all programs agree where it ends.
 func AppendLine(dst []byte, e *engine.Entry) []byte {
-	dst = append(dst, `{"key":`...)
-	if utf8.Valid(e.Key) {
-		dst = appendQuoted(dst, e.Key)
-	} else {
-		dst = append(appendBase64(dst, e.Key), `,"key_encoding":"base64"`...)
+	dst = appendLineFront(dst, e)
+	dst, text := appendEncoded(dst, e.Value)
+	return appendLineEnd(dst, e, text)
+}
+
+// appendLineFront appends what comes before the value, with its first quote.
+func appendLineFront(dst []byte, e *engine.Entry) []byte {
+	dst, text := appendEncoded(append(dst, `{"key":"`...), e.Key)
+	if text {
+		return append(dst, `","value":"`...)
 	}
-	dst = append(dst, `,"value":`...)
-	if utf8.Valid(e.Value) {
-		dst = append(appendQuoted(dst, e.Value), `,"encoding":"utf-8"`...)
+	return append(dst, `","key_encoding":"base64","value":"`...)
+}
+
+// appendLineEnd appends what comes after the value, which went as text or not, from its last quote on.
+func appendLineEnd(dst []byte, e *engine.Entry, text bool) []byte {
+	if text {
+		dst = append(dst, `","encoding":"utf-8"`...)
 	} else {
-		dst = append(appendBase64(dst, e.Value), `,"encoding":"base64"`...)
+		dst = append(dst, `","encoding":"base64"`...)
 	}
 	if !e.Deadline.IsZero() {
 		dst = append(dst, `,"expires_at":"`...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/engine/enginetest"
 	"github.com/tongpengdl/small-db/format"
 	kvhttp "github.com/tongpengdl/small-db/http"
 )
@@ -30,9 +32,15 @@ func TestLineGolden(t *testing.T) {
 		{"a", "hello", time.Time{}, `{"key":"a","value":"hello","encoding":"utf-8"}`},
 		{"a", "", time.Time{}, `{"key":"a","value":"","encoding":"utf-8"}`},
 		{"\xff", "\x00\xfe", time.Time{}, `{"key":"/w==","key_encoding":"base64","value":"AP4=","encoding":"base64"}`},
-		{"\x00", "\x00\x1f\x7f", time.Time{}, `{"key":"\u0000","value":"\u0000\u001f` + "\x7f" + `","encoding":"utf-8"}`},
+		{"\x00", "\x00\x1f\x7f", time.Time{}, `{"key":"AA==","key_encoding":"base64","value":"AB9/","encoding":"base64"}`},
+		{"\x00 as text", "\x00 as text, \x1f\x7f", time.Time{}, `{"key":"\u0000 as text","value":"\u0000 as text, \u001f` + "\x7f" + `","encoding":"utf-8"}`},
+		{"\x1f takes five more", "16 bytes or more\x1f", time.Time{}, `{"key":"\u001f takes five more","value":"16 bytes or more\u001f","encoding":"utf-8"}`},
+		{"5, 10\x1f", "5 11\x1f\"", time.Time{}, `{"key":"5, 10\u001f","value":"5 11\u001f\"","encoding":"utf-8"}`},
+		{"4 9\x1f", "3 8\x1f", time.Time{}, `{"key":"NCA5Hw==","key_encoding":"base64","value":"MyA4Hw==","encoding":"base64"}`},
+		{`"`, `{"id":"a","n":"b"}`, time.Time{}, `{"key":"\"","value":"{\"id\":\"a\",\"n\":\"b\"}","encoding":"utf-8"}`},
+		{"\u2028", "\u2028é😀 text", time.Time{}, `{"key":"\u2028","value":"\u2028é😀 text","encoding":"utf-8"}`},
 		{"<&>", "\u2027\u2028\u2029\u202a é😀\ufffd", time.Time{}, `{"key":"<&>","value":"` + "\u2027" + `\u2028\u2029` + "\u202a é😀\ufffd" + `","encoding":"utf-8"}`},
-		{`"\/`, "\b\f\n\r\t", time.Time{}, `{"key":"\"\\/","value":"\b\f\n\r\t","encoding":"utf-8"}`},
+		{`"\/text`, "\b\f\n\r\t and much more", time.Time{}, `{"key":"\"\\/text","value":"\b\f\n\r\t and much more","encoding":"utf-8"}`},
 		{"k", "v", time.Unix(1893456000, 0).UTC(), `{"key":"k","value":"v","encoding":"utf-8","expires_at":"2030-01-01T00:00:00Z"}`},
 		{"k", "v", time.Unix(0, 1).UTC(), `{"key":"k","value":"v","encoding":"utf-8","expires_at":"1970-01-01T00:00:00.000000001Z"}`},
 		{"k", "v", time.Unix(0, math.MaxInt64).UTC(), `{"key":"k","value":"v","encoding":"utf-8","expires_at":"2262-04-11T23:47:16.854775807Z"}`},
@@ -249,20 +257,57 @@ func lineByTheBook(t testing.TB, e *engine.Entry) string {
 		ExpiresAt   *time.Time `json:"expires_at,omitempty"`
 	}
 	fields.Key, fields.Value, fields.Encoding = string(e.Key), string(e.Value), "utf-8"
-	if !utf8.Valid(e.Key) {
+	if !isTextByTheBook(t, e.Key) {
 		fields.Key, fields.KeyEncoding = base64.StdEncoding.EncodeToString(e.Key), "base64"
 	}
-	if !utf8.Valid(e.Value) {
+	if !isTextByTheBook(t, e.Value) {
 		fields.Value, fields.Encoding = base64.StdEncoding.EncodeToString(e.Value), "base64"
 	}
 	if !e.Deadline.IsZero() {
 		fields.ExpiresAt = &e.Deadline
 	}
+	return jsonByTheBook(t, fields)
+}
+
+func jsonByTheBook(t testing.TB, v any) string {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	require.NoError(t, encoder.Encode(fields))
+	require.NoError(t, encoder.Encode(v))
 	return out.String()
+}
+
+// isTextByTheBook reports whether b is UTF-8 that has at most twice its bytes in JSON.
+func isTextByTheBook(t testing.TB, b []byte) bool {
+	const around = len("\"\"\n")
+	return utf8.Valid(b) && len(jsonByTheBook(t, string(b)))-around <= 2*len(b)
+}
+
+// TestLongLines: parts of a value are not seen in its line, whatever lies where they meet, and the choice between text and base64 is
+// that of short lines to the byte. A line has at most twice the bytes of the entry, and 150 more.
+func TestLongLines(t *testing.T) {
+	db := enginetest.Open(t, quick())
+	r := rand.New(rand.NewPCG(5, 6))
+	const part = 2304
+	for _, unit := range []string{"a", "é", "€", "😀", "\u2028", "\x01", "\"", "\xff", "plain text, and \n", strings.Repeat("a", part-1) + "\u2028", strings.Repeat("a", part-2) + "\u2029"} {
+		for _, size := range []int{part - 1, part, part + 1, 2*part + 2, 3 * part, 60_000 + r.IntN(100_000)} {
+			for escapes := range 3 { // about as many as make the text twice as long
+				value := bytes.Repeat([]byte(unit), size/len(unit)+1)
+				if unit == "a" {
+					value = append(bytes.Repeat([]byte{1}, size/5-1+escapes), value[size/5-1+escapes:]...)
+				}
+				e := &engine.Entry{Key: fmt.Appendf(nil, "%.10q %d", unit, 3*size+escapes), Value: value[:max(size, len(value)-escapes)]}
+				line := string(kvhttp.AppendLine(nil, e))
+				require.True(t, lineByTheBook(t, e) == line, "%q, %d bytes, %.60s", unit, size, line)
+				require.LessOrEqual(t, len(line), (len(e.Key)+len(e.Value))*2+150)
+				apply(t, db, e)
+			}
+		}
+	}
+	want := contentsOf(t, db)
+	require.Contains(t, want, `\u0001\u0001`)
+	got := call(kvhttp.NewServer(db, kvhttp.Options{}), "GET", "/v1/export", "").body
+	require.True(t, want == got, "%d bytes, want %d", len(got), len(want))
 }
 
 // TestLinesAllocateNothing, once the entry has room.

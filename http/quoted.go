@@ -44,12 +44,6 @@ func (q *quoted) appendDecoded(dst []byte) ([]byte, error) {
 	return oneBase64.AppendDecode(dst, text)
 }
 
-func appendBase64(dst, b []byte) []byte {
-	dst = append(dst, '"')
-	dst = base64.StdEncoding.AppendEncode(dst, b)
-	return append(dst, '"')
-}
-
 // verbatimText are the bytes of UTF-8 that a JSON string holds as they are and that are characters by themselves.
 var verbatimText = func() (set [256]bool) {
 	for c := ' '; c < utf8.RuneSelf; c++ {
@@ -134,9 +128,9 @@ func hexDigits(text []byte) (r rune, ok bool) {
 
 const hexLetters = "0123456789abcdef"
 
-// appendQuoted appends text, which is UTF-8, as encoding/json writes it without SetEscapeHTML, and ten times as fast.
-func appendQuoted(dst, text []byte) []byte {
-	dst = append(dst, '"')
+// appendEscaped appends text, which is UTF-8, as encoding/json writes it between the quotes without SetEscapeHTML, and ten
+// times as fast.
+func appendEscaped(dst, text []byte) []byte {
 	start := 0
 	for i := 0; i < len(text); i++ {
 		c := text[i]
@@ -157,9 +151,56 @@ func appendQuoted(dst, text []byte) []byte {
 		}
 		start = i + 1
 	}
-	dst = append(dst, text[start:]...)
-	return append(dst, '"')
+	return append(dst, text[start:]...)
 }
+
+// appendEncoded appends b as text if isShortText, and as base64 otherwise. Of few bytes it takes the one to see whether it is to be the
+// other: that is faster than to count first.
+func appendEncoded(dst, b []byte) (out []byte, text bool) {
+	if len(b) > encodeBytes {
+		if isShortText(b) {
+			return appendEscaped(dst, b), true
+		}
+	} else if utf8.Valid(b) {
+		if out = appendEscaped(dst, b); len(out)-len(dst) <= longestText*len(b) {
+			return out, true
+		}
+	}
+	return base64.StdEncoding.AppendEncode(dst, b), false
+}
+
+// longestText bounds what a person can read and a stream must bear: text in JSON takes at most this many times its bytes.
+const longestText = 2
+
+// isShortText reports whether b is UTF-8 that appendEscaped writes in at most longestText times its bytes.
+func isShortText(b []byte) bool {
+	if !utf8.Valid(b) {
+		return false
+	}
+	left := (longestText - 1) * len(b)
+	for i, c := range b {
+		if more := longer[c]; more != 0 && (c < utf8.RuneSelf || isLineEnd(b[i:])) {
+			if left -= int(more); left < 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// longer is how many bytes more a character may take when it is escaped, by its first byte.
+var longer = func() (set [256]uint8) {
+	for c := range utf8.RuneSelf {
+		switch {
+		case escapes[c] != 0:
+			set[c] = 1
+		case !verbatimText[c]:
+			set[c] = 5
+		}
+	}
+	set[0xe2] = 3
+	return set
+}()
 
 // isLineEnd reports whether text begins with U+2028 or U+2029.
 func isLineEnd(text []byte) bool {

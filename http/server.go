@@ -31,6 +31,9 @@ const (
 	maxHeaderBytes = 16<<10 + 3*format.MaxKeyLen
 )
 
+// DefaultMaxStreams is the default of Options.MaxStreams.
+const DefaultMaxStreams = 16
+
 // DefaultMaxBodiesBytes is the default of Options.MaxBodiesBytes.
 const DefaultMaxBodiesBytes = 256 << 20
 
@@ -64,8 +67,12 @@ type Options struct {
 	// beyond it is refused with 503 and Retry-After. A body counts from its announced length, or as it arrives where
 	// none is announced, until its request is answered. Decoding holds the value as well, and up to four times
 	// the body where that has escapes. One body of the largest size always passes. An import counts with the part of its
-	// body that it holds, about 1 MiB, and with its longest line if that has more than 64 KiB. Default: 256 MiB.
+	// body that it holds, about 1 MiB, and with its longest line if that has more than 64 KiB. A value of more than 64 KiB
+	// that a GET answers counts until the client has taken it, and a GET beyond is refused in the same way. Default: 256 MiB.
 	MaxBodiesBytes int64
+	// MaxStreams bounds the exports and backups that run at once. One beyond waits up to 1 s, and is then refused
+	// with 503 and Retry-After. The package comment says what each of them may hold. Default: 16.
+	MaxStreams int
 	// Role is the answer of /v1/role. It is called concurrently. Default: "primary".
 	Role func() string
 	// Logger is told what goes wrong with connections, and nothing else. Default: silence.
@@ -81,6 +88,7 @@ type Server struct {
 	maxValue int   // in bytes
 	maxBody  int64 // of a PUT, in bytes
 	bodies   bodyBudget
+	streams  chan struct{} // has one element for each export and backup that runs
 	server   http.Server
 	listener net.Listener // set by Listen
 }
@@ -93,6 +101,9 @@ func NewServer(store Store, opts Options) *Server {
 	if opts.MaxBodiesBytes == 0 {
 		opts.MaxBodiesBytes = DefaultMaxBodiesBytes
 	}
+	if opts.MaxStreams == 0 {
+		opts.MaxStreams = DefaultMaxStreams
+	}
 	if opts.Role == nil {
 		opts.Role = func() string { return "primary" }
 	}
@@ -100,6 +111,7 @@ func NewServer(store Store, opts Options) *Server {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{store: store, role: opts.Role, maxValue: opts.MaxValueBytes, maxBody: maxBodyBytes(opts.MaxValueBytes)}
+	s.streams = make(chan struct{}, max(opts.MaxStreams, 1))
 	s.bodies.limit = max(opts.MaxBodiesBytes, s.maxBody)
 	s.server = http.Server{
 		Handler: s,

@@ -20,6 +20,9 @@ func (e *requestError) Error() string { return e.text }
 // errBodies refuses a body that does not fit in the budget.
 var errBodies = &requestError{http.StatusServiceUnavailable, "too many large bodies at once; try again"}
 
+// errStreams refuses an export or a backup while there are too many.
+var errStreams = &requestError{http.StatusServiceUnavailable, "too many exports and backups at once; try again"}
+
 // What is said of an operation whose context ended before the store took it.
 const (
 	writeWaited      = "the write waited too long; nothing was written"

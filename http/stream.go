@@ -1,6 +1,7 @@
 package http
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -46,6 +47,28 @@ func (s *stream) Write(p []byte) (n int, err error) {
 var errStreamVersion = &requestError{http.StatusHTTPVersionNotSupported,
 	"HTTP/1.1 is needed: before, an answer that is cut off looks whole"}
 
+// streamWait is how long an export or a backup waits for others to end: those of a few entries end soon.
+const streamWait = time.Second
+
+// takeStream makes an export or a backup one of those that may run, or refuses it. <-s.streams ends that.
+func (s *Server) takeStream(ctx context.Context) error {
+	select {
+	case s.streams <- struct{}{}:
+		return nil
+	default:
+	}
+	wait := time.NewTimer(streamWait)
+	defer wait.Stop()
+	select {
+	case s.streams <- struct{}{}:
+		return nil
+	case <-wait.C:
+		return errStreams
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // serveStream answers with what write writes. If write fails before it has written anything, the answer says why.
 // If it fails later the connection ends without the end of the answer, so that nobody takes a part for the whole.
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, contentType []string, write func(out *stream) error) {
@@ -53,6 +76,11 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, contentType
 		answerError(w, errStreamVersion, "")
 		return
 	}
+	if err := s.takeStream(r.Context()); err != nil {
+		answerError(w, err, streamWaited)
+		return
+	}
+	defer func() { <-s.streams }()
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // while the client stays
 	out := &stream{w: w, contentType: contentType}
 	err := write(out)
@@ -71,8 +99,20 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, contentType
 
 // backup sends a checkpoint of the present state.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	if err := refuseQuery(r); err != nil {
+		answerError(w, err, "")
+		return
+	}
 	s.serveStream(w, r, contentTypeBytes, func(out *stream) error {
 		_, err := s.store.Backup(r.Context(), out)
 		return err
 	})
+}
+
+// refuseQuery refuses a query where a route knows none: a selection that is ignored would look like one that is obeyed.
+func refuseQuery(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	return &requestError{http.StatusBadRequest, "invalid query: " + r.URL.Path + " takes no parameters"}
 }
