@@ -43,10 +43,10 @@ const (
 )
 
 const (
-	// pauseFactor is how many times as long as the last checkpoint took none begins for want of memory: where they give
-	// little back, they take a fifth of the time. pauseMin is for what is done after it, as to prepare a spare.
-	pauseFactor = 4
-	pauseMin    = 500 * time.Millisecond
+	// pauseFactor is how many times as long as the last checkpoint took, and the spare that it uses up, none begins for want of
+	// memory: where they give little back, they take a fifth of the time.
+	pauseFactor         = 4
+	spareBytesPerSecond = 128 << 20
 	// manyLogs is how many logs an open may find before that alone makes a checkpoint due.
 	manyLogs = 64
 )
@@ -226,7 +226,8 @@ func (c *checkpointer) finish() error {
 	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
 	took := time.Since(started)
 	if c.db.opts.MaxMemoryBytes > 0 {
-		c.pause = time.Now().Add(max(pauseMin, pauseFactor*took))
+		spare := time.Duration(c.db.opts.LogFileBytes) * time.Second / spareBytesPerSecond
+		c.pause = time.Now().Add(pauseFactor * (took + spare))
 		c.resting.Store(true)
 	}
 	c.succeeded(c.pending.generation, took)
