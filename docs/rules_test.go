@@ -48,7 +48,7 @@ var rooms = map[string]room{
 	"http":                  {floor: 3, ours: []string{"engine", "format"}, netHTTP: true},
 	"cmd/smalldb/reference": {floor: 3, ours: []string{"format"}},
 	"cmd/smalldb": {
-		floor: 4, ours: []string{"engine", "engine/inspect", "format", "http", "mmapio", "cmd/smalldb/reference"},
+		floor: 4, ours: []string{"ckpt", "engine", "engine/inspect", "format", "http", "mmapio", "cmd/smalldb/reference"},
 		theirs: []string{"github.com/schollz/progressbar/v3", "golang.org/x/term"}, netHTTP: true, // as a client
 	},
 	"cmd/small_db_server":  {floor: 4, ours: []string{"engine", "format", "http", "mmapio", "replicate"}},

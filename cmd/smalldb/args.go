@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"slices"
@@ -14,14 +15,13 @@ func (c *call) parse(v *verb, args []string) error {
 	err := c.flags.Parse(flags)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		c.printVerb(c.stdout, v)
-		return err
+		return cmp.Or(c.printVerb(c.stdout, v), err)
 	case err != nil:
 		return usage("%v; %s %s -h lists the flags", err, name, v.name)
 	case len(rest) < v.min:
-		return usage("%s %s takes %s: %d missing", name, v.name, v.args, v.min-len(rest))
+		return usage("%s takes %s: %d missing", v.name, v.args, v.min-len(rest))
 	case len(rest) > v.max:
-		return usage("%s %s: unexpected argument %q", name, v.name, rest[v.max])
+		return usage("%s: unexpected argument %q", v.name, rest[v.max])
 	}
 	c.args = rest
 	return nil

@@ -14,8 +14,8 @@ import (
 // costs nothing beside decoding it.
 const blockBytes = 256 << 10
 
-// maxLineBytes is more than any line takes: JSON may write each byte of a key and a value as \u0000.
-const maxLineBytes = 6*(format.MaxKeyLen+format.MaxValueLen) + 4<<10
+// maxLineBytes is more than any line takes with a value of a size: JSON may write each byte of a key and a value as \u0000.
+func maxLineBytes(value int) int { return 6*(format.MaxKeyLen+value) + 4<<10 }
 
 // block is some whole lines of an input.
 type block struct {
@@ -26,7 +26,9 @@ type block struct {
 
 // blockReader cuts an input into blocks. It hands out what has come, and does not wait for more.
 type blockReader struct {
-	in    io.Reader
+	in       io.Reader
+	maxValue int // bytes
+
 	rest  []byte // read behind the last whole line
 	lines int64  // handed out
 	taken int64  // bytes handed out
@@ -39,8 +41,9 @@ func (r *blockReader) next() (block, error) {
 	buf := r.buffer()
 	whole := 0 // length of the whole lines in buf
 	for whole == 0 && !r.ended {
-		if len(buf) > maxLineBytes {
-			return block{}, fmt.Errorf("line %d is longer than %d bytes, which no key and value take", r.lines+1, maxLineBytes)
+		if longest := maxLineBytes(r.maxValue); len(buf) > longest {
+			return block{}, fmt.Errorf("line %d is longer than the %d bytes of any key and value: a value has at most %d bytes (-max-value-bytes)",
+				r.lines+1, longest, r.maxValue)
 		}
 		if len(buf) == cap(buf) {
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)

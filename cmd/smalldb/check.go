@@ -17,7 +17,7 @@ func checkVerb() *verb {
 			dir := c.flags.String("dir", "", "data `directory`, if it is no argument; SMALLDB_DIR if neither is given")
 			var opts inspect.CheckOptions
 			c.flags.BoolVar(&opts.Shallow, "shallow", false, "do not prove that the newest checkpoint is the kept one and the logs between")
-			c.flags.IntVar(&opts.MaxFindings, "max-findings", 0, "report so `many` at the most; 0 means 1000")
+			c.flags.IntVar(&opts.MaxFindings, "max-findings", 0, "report at most `n`; 0 means 1000")
 			return func(ctx context.Context) error {
 				if opts.MaxFindings < 0 {
 					return usage("-max-findings %d is negative", opts.MaxFindings)
@@ -37,6 +37,8 @@ func (c *call) chooseDir(dir string) (string, error) {
 	switch {
 	case dir != "" && len(c.args) > 0:
 		return "", usage("-dir %s and %s are both given, which are two directories", dir, c.args[0])
+	case len(c.args) > 0 && c.args[0] == "":
+		return "", usage("the name of a directory is empty")
 	case len(c.args) > 0:
 		return c.args[0], nil
 	case dir == "":
@@ -69,16 +71,16 @@ func (c *call) check(ctx context.Context, dir string, opts inspect.CheckOptions)
 
 func printReport(w io.Writer, r *inspect.Report) error {
 	for i := range r.Findings {
-		fmt.Fprintln(w, r.Findings[i].String())
+		fmt.Fprintln(w, printable(r.Findings[i].String()))
 	}
 	if r.Omitted > 0 {
-		fmt.Fprintf(w, "and %d findings more\n", r.Omitted)
+		fmt.Fprintf(w, "and %s more\n", count(int64(r.Omitted), "finding"))
 	}
 	state := "closed cleanly"
 	if !r.Clean {
 		state = "not closed: a stop ended it, which is no damage"
 	}
-	fmt.Fprintf(w, "%s: generation %d, version %d.%d, %s\n", r.Dir, r.Generation, r.Tail.Epoch, r.Tail.Seq, state)
+	fmt.Fprintf(w, "%s: generation %d, version %d.%d, %s\n", printable(r.Dir), r.Generation, r.Tail.Epoch, r.Tail.Seq, state)
 	_, err := fmt.Fprintf(w, "verified %s: %d files are needed, with %d frames and %d operations in logs\n",
 		byteText(r.Totals.Verified), r.Totals.Files, r.Totals.Frames, r.Totals.Operations)
 	return err

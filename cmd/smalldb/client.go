@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,15 +20,20 @@ import (
 
 // client is the store behind a server.
 type client struct {
-	base string // URL, without a slash at the end
-	http *http.Client
+	base    string // URL, without a slash at the end
+	http    *http.Client
+	silence time.Duration // how long the server may say nothing when it is its turn; 0 means for ever
 }
 
-// dialTimeout is how long a connection may take. After that, a server may take as long as it needs.
-const dialTimeout = 10 * time.Second
+const (
+	// dialTimeout is how long a connection may take.
+	dialTimeout = 10 * time.Second
+	// defaultSilence is longer than a server takes to refuse what it has no room for.
+	defaultSilence = 60 * time.Second
+)
 
 // newClient takes host:port, or a URL, which may have a path below which the server is.
-func newClient(addr string) (*client, error) {
+func newClient(addr string, silence time.Duration) (*client, error) {
 	base := addr
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
@@ -41,13 +46,14 @@ func newClient(addr string) (*client, error) {
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: silence, // counts from the end of the request: an upload may take its time
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true,
 		WriteBufferSize:       64 << 10,
 		ReadBufferSize:        64 << 10,
 	}
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &client{strings.TrimRight(base, "/"), &http.Client{Transport: transport, CheckRedirect: stay}}, nil
+	return &client{strings.TrimRight(base, "/"), &http.Client{Transport: transport, CheckRedirect: stay}, silence}, nil
 }
 
 func (c *client) close() error {
@@ -57,21 +63,31 @@ func (c *client) close() error {
 
 func (c *client) keys() int64 { return 0 }
 
-// do sends a request. An answer that is not 200 is a *statusError.
-func (c *client) do(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+// do sends a request. An answer that is not 200 is a *statusError, one that is not of the wanted type another error.
+func (c *client) do(ctx context.Context, method, path string, content io.Reader, wanted string) (*body, error) {
+	inner, stop := context.WithCancelCause(ctx)
+	request, err := http.NewRequestWithContext(inner, method, c.base+path, content)
 	if err != nil {
+		stop(nil)
 		return nil, err
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
+		stop(nil)
 		return nil, withoutURL(ctx, err)
 	}
+	b := &body{ReadCloser: answer.Body, ctx: ctx, stop: stop, silence: c.silence,
+		silent: func() bool { return errors.Is(context.Cause(inner), errSilent) }}
 	if answer.StatusCode != http.StatusOK {
-		defer answer.Body.Close()
-		return nil, readFailure(answer)
+		err = readFailure(answer, b)
+	} else {
+		err = checkAnswer(answer, wanted)
 	}
-	return answer.Body, nil
+	if err != nil {
+		_ = b.Close()
+		return nil, err
+	}
+	return b, nil
 }
 
 // withoutURL takes the method and URL, which hold the whole key, from an error of net/http.
@@ -79,27 +95,14 @@ func withoutURL(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
+	u, ok := errors.AsType[*url.Error](err)
+	switch {
+	case ok && u.Timeout() && !isDial(err):
+		return errSilent
+	case ok:
 		return u.Err
 	}
 	return err
-}
-
-// maxErrorText bounds what is read of the text of an error, in bytes.
-const maxErrorText = 4 << 10
-
-// readFailure is an answer that is not a success.
-func readFailure(answer *http.Response) *statusError {
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorText))
-	failure := &statusError{status: answer.StatusCode, text: strconv.Quote(string(bytes.TrimSpace(text)))}
-	var said struct {
-		Error, Reason string
-		Imported      int64
-	}
-	if json.Unmarshal(text, &said) == nil && said.Error+said.Reason != "" {
-		failure.text, failure.imported = said.Error+said.Reason, said.Imported
-	}
-	return failure
 }
 
 // keyPath is the path of a key. All but letters, digits, - and _ are encoded, so that nobody on the way
@@ -117,26 +120,38 @@ func keyPath(key []byte) string {
 }
 
 func (c *client) get(ctx context.Context, key []byte) ([]byte, bool, error) {
-	body, err := c.do(ctx, http.MethodGet, keyPath(key), nil)
-	if answer, ok := errors.AsType[*statusError](err); ok && answer.isNotFound() {
+	answer, err := c.do(ctx, http.MethodGet, keyPath(key), nil, typeJSON)
+	if failure, ok := errors.AsType[*statusError](err); ok && failure.isNotFound() {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	defer body.Close()
+	defer answer.Close()
 	var said struct {
-		Value []byte `json:"value"`
+		Key         *string
+		KeyEncoding string `json:"key_encoding"`
+		Value       *string
+		Encoding    string
 	}
-	if err := json.NewDecoder(body).Decode(&said); err != nil {
-		return nil, false, fmt.Errorf("the server's answer: %w", err)
+	if err := readJSON(answer, maxValueAnswer, &said); err != nil {
+		return nil, false, err
 	}
-	return said.Value, true, nil
-}
-
-// isNotFound tells a key that is not set from a path that is not there.
-func (e *statusError) isNotFound() bool {
-	return e.status == http.StatusNotFound && strings.HasPrefix(e.text, "key not found")
+	if said.Key == nil || said.Value == nil || said.Encoding != "base64" {
+		return nil, false, fmt.Errorf("%w: it has no key, or no value in base64", errStranger)
+	}
+	found := []byte(*said.Key)
+	if said.KeyEncoding == "base64" {
+		found, err = base64.StdEncoding.Strict().DecodeString(*said.Key)
+	}
+	if err != nil || !bytes.Equal(found, key) {
+		return nil, false, fmt.Errorf("%w: it is about another key, %.200q", errStranger, *said.Key)
+	}
+	value, err := base64.StdEncoding.Strict().DecodeString(*said.Value)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: its value: %w", errStranger, err)
+	}
+	return value, true, nil
 }
 
 // entry asks for the range of one key, since that has the deadline.
@@ -157,7 +172,11 @@ func (c *client) set(ctx context.Context, key, value []byte, deadline time.Time,
 	}
 	line := kvhttp.AppendLine(nil, &engine.Entry{Key: key, Value: value, Deadline: deadline})
 	if !deadline.IsZero() {
-		return engine.Version{}, c.send(ctx, http.MethodPost, "/v1/import", line)
+		_, err := c.load(ctx, bytes.NewReader(line), nil)
+		if failure, ok := errors.AsType[*statusError](err); ok && !errors.Is(err, errMaybeDone) {
+			err = failure // without a word of lines
+		}
+		return engine.Version{}, err
 	}
 	body, err := json.Marshal(struct {
 		Value    []byte `json:"value"`
@@ -177,15 +196,24 @@ func (c *client) delete(ctx context.Context, key []byte, when conditions) (engin
 }
 
 // send sends a request whose answer says nothing but that it was done.
-func (c *client) send(ctx context.Context, method, path string, body []byte) error {
-	answer, err := c.do(ctx, method, path, bytes.NewReader(body))
+func (c *client) send(ctx context.Context, method, path string, content []byte) error {
+	answer, err := c.do(ctx, method, path, bytes.NewReader(content), typeJSON)
 	if err != nil {
 		return maybeDone(err)
 	}
 	defer answer.Close()
-	_, err = io.Copy(io.Discard, answer)
-	return maybeDone(err)
+	var said struct{ OK bool }
+	if err := readJSON(answer, maxShortAnswer, &said); err != nil {
+		return maybeDone(err)
+	}
+	if !said.OK {
+		return maybeDone(fmt.Errorf("%w: it does not say ok", errStranger))
+	}
+	return nil
 }
+
+// errMaybeDone is what is known of a write that nobody answered for.
+var errMaybeDone = errors.New("what was sent may have been written or not")
 
 // maybeDone adds to the error of a write that it may have been done, unless the server has said what happened, or
 // never got it.
@@ -194,5 +222,5 @@ func maybeDone(err error) error {
 	if err == nil || answered || isDial(err) {
 		return err
 	}
-	return fmt.Errorf("%w; what was sent may have been written or not", err)
+	return fmt.Errorf("%w; %w", err, errMaybeDone)
 }

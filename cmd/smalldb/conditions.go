@@ -35,6 +35,14 @@ func (w *conditions) setVersion(text string) error {
 	return err
 }
 
+// check refuses what no key can meet.
+func (w *conditions) check() error {
+	if w.absent && (w.present || w.value != nil) {
+		return usage("-if-absent does not go with -if-present or -if-value")
+	}
+	return nil
+}
+
 func (w *conditions) any() bool {
 	return w.absent || w.present || w.version != nil || w.value != nil
 }

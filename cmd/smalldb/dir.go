@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tongpengdl/small-db/engine"
-	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/http"
 )
 
@@ -20,27 +19,39 @@ type directory struct {
 	path  string
 	note  func(format string, args ...any)
 	wrote bool // a little: see close
+
+	maxValue int // bytes; of what is imported; 0 means that the database says so itself
 }
 
-// dirOptions are the options for every directory: what another writer accepted is accepted here.
-func dirOptions(path string) engine.Options {
-	return engine.Options{Dir: path, MaxValueBytes: format.MaxValueLen}
-}
-
-func (t *target) openDir() (*directory, error) {
-	opts := dirOptions(t.dir)
-	opts.Create = t.create
+func (t *target) openDir(ctx context.Context) (*directory, error) {
+	opts := engine.Options{Dir: t.dir, Create: t.create, MaxValueBytes: t.maxValue}
 	if t.small {
 		opts.LogFileBytes = smallLogFile
 	}
-	db, err := engine.Open(opts)
-	if err != nil {
+	db, err := openDB(ctx, opts)
+	switch {
+	case err == nil:
+	case errors.Is(err, engine.ErrNoDatabase) && t.canCreate:
+		return nil, fmt.Errorf("%s: %w; -create makes one", t.dir, engine.ErrNoDatabase)
+	case errors.Is(err, engine.ErrNoDatabase): // what the engine says of making one does not help here
+		return nil, fmt.Errorf("%s: %w", t.dir, engine.ErrNoDatabase)
+	default:
 		return nil, adviseOpen(t.dir, err)
 	}
 	for _, what := range db.Stats().Recovery.Repaired {
 		t.c.note("repaired %s", what)
 	}
-	return &directory{db: db, path: t.dir, note: t.c.note}, nil
+	return &directory{db: db, path: t.dir, note: t.c.note, maxValue: t.maxValue}, nil
+}
+
+// openDB is engine.Open, which may take long and has no context of its own. When ctx ends, the process is about to: the database stands
+// that, as it stands every stop.
+func openDB(ctx context.Context, opts engine.Options) (*engine.DB, error) {
+	db, err := await(ctx, func() (*engine.DB, error) { return engine.Open(opts) }, func(db *engine.DB) { _ = db.Close() })
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("open %s: %w", opts.Dir, err)
+	}
+	return db, err
 }
 
 const (
@@ -56,17 +67,14 @@ var lockHolder = regexp.MustCompile(`\bpid \d+`)
 
 // adviseOpen adds what to do about an error of engine.Open, or of inspection, where it does not say.
 func adviseOpen(dir string, err error) error {
-	switch {
-	case errors.Is(err, engine.ErrLocked):
-		holder := lockHolder.FindString(err.Error())
-		if holder == "" {
-			holder = "another process"
-		}
-		return &lockedError{dir, holder}
-	case errors.Is(err, engine.ErrNoDatabase):
-		return fmt.Errorf("%w; put and import make one with -create", err)
+	if !errors.Is(err, engine.ErrLocked) {
+		return err
 	}
-	return err
+	holder := lockHolder.FindString(err.Error())
+	if holder == "" {
+		holder = "another process"
+	}
+	return &lockedError{dir, holder}
 }
 
 // lockedError says that another process has the directory open.

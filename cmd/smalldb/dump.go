@@ -15,13 +15,20 @@ import (
 
 func dumpVerb() *verb {
 	return &verb{
-		name: "dump", args: "DIR|FILE", min: 1, max: 1, summary: "show what is in the files of a directory, damaged or not",
+		name: "dump", args: "[DIR|FILE]", max: 1, summary: "show what is in the files of a directory, damaged or not",
 		details: "Of a log it shows frames and records, of a checkpoint a summary, of a version file what it says. Damage is shown where it is\n" +
 			"and ends nothing; check judges it. Nothing is written. With -json each line has the name of the file.",
 		prepare: func(c *call) func(context.Context) error {
 			var opts inspect.DumpOptions
 			c.flags.BoolVar(&opts.Values, "values", false, "show the values of records, too")
-			return func(ctx context.Context) error { return c.dump(ctx, c.args[0], opts) }
+			dir := c.flags.String("dir", "", "data `directory`, if there is no argument; SMALLDB_DIR if neither is given")
+			return func(ctx context.Context) error {
+				path, err := c.chooseDir(*dir)
+				if err != nil {
+					return err
+				}
+				return c.dump(ctx, path, opts)
+			}
 		},
 	}
 }

@@ -14,7 +14,7 @@ import (
 // title begins a file in text.
 func (d *dumper) title(name string, kind inspect.Kind) {
 	if !d.c.json {
-		fmt.Fprintf(d.out, "%s: %s\n", name, kind)
+		fmt.Fprintf(d.out, "%s: %s\n", printable(name), kind)
 	}
 }
 

@@ -8,7 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tongpengdl/small-db/engine"
 )
@@ -37,6 +40,7 @@ var exits = []struct {
 	code int
 }{
 	{engine.ErrIndeterminate, exitError},
+	{errMaybeDone, exitError},
 	{errUsage, exitUsage},
 	{errNotFound, exitNotFound},
 	{engine.ErrConditionFailed, exitCondition},
@@ -45,6 +49,7 @@ var exits = []struct {
 	{errDamaged, exitCorrupt},
 	{engine.ErrLocked, exitUnavailable},
 	{engine.ErrPoisoned, exitUnavailable},
+	{errSilent, exitUnavailable},
 }
 
 // exitStatuses maps the status of a server's answer in the same way.
@@ -90,17 +95,6 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 func (e *usageError) Error() string        { return e.text }
 func (e *usageError) Is(target error) bool { return target == errUsage }
 
-// statusError is an answer of a server that is not a success.
-type statusError struct {
-	status   int
-	text     string
-	imported int64 // lines, by an import
-}
-
-func (e *statusError) Error() string {
-	return fmt.Sprintf("the server answers %d %s: %s", e.status, http.StatusText(e.status), e.text)
-}
-
 // partialError is a failure of something that had done a part of its work.
 type partialError struct {
 	imported int64 // lines
@@ -116,6 +110,7 @@ func (c *call) complain(err error) {
 	if errors.Is(err, context.Canceled) {
 		text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
 	}
+	text = printable(text)
 	if !c.json {
 		fmt.Fprintf(c.stderr, "%s: %s\n", name, text)
 		return
@@ -133,12 +128,47 @@ func (c *call) complain(err error) {
 
 // note prints what is worth knowing and no failure.
 func (c *call) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	text := printable(fmt.Sprintf(format, args...))
 	if c.json {
 		c.printJSON(c.stderr, map[string]string{"note": text})
 		return
 	}
 	fmt.Fprintf(c.stderr, "%s: note: %s\n", name, text)
+}
+
+// say prints a result for people: one line.
+func (c *call) say(format string, args ...any) error {
+	_, err := fmt.Fprintln(c.stdout, printable(fmt.Sprintf(format, args...)))
+	return err
+}
+
+// printable is text in which only printable characters are as they are: what a file, a server or an argument names must not
+// move the cursor of a terminal, or turn round what stands there. The others are escaped as in Go source.
+func printable(text string) string {
+	clean := func(r rune) bool { return r != utf8.RuneError && unicode.IsPrint(r) }
+	if strings.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for len(text) > 0 {
+		r, n := utf8.DecodeRuneInString(text)
+		if clean(r) {
+			b.WriteString(text[:n])
+		} else {
+			quoted := strconv.Quote(text[:n])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		text = text[n:]
+	}
+	return b.String()
+}
+
+// count is so many of something in words.
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // printJSON prints one line.

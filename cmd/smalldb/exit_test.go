@@ -17,6 +17,7 @@ import (
 )
 
 func TestExitStatuses(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		err  error
 		exit int
@@ -56,6 +57,7 @@ func TestExitStatuses(t *testing.T) {
 
 // TestUsage: what is wrong with a command is said in one line, nothing is printed, and no directory is made.
 func TestUsage(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := newDir(t)
 	for name, row := range map[string]struct {
@@ -78,6 +80,23 @@ func TestUsage(t *testing.T) {
 		"bad version":             {[]string{"put", "-dir", dir, "k", "v", "-if-version", "7"}, "EPOCH.SEQ"},
 		"bad ttl":                 {[]string{"put", "-dir", dir, "k", "v", "-ttl", "soon"}, "-ttl"},
 		"zero ttl":                {[]string{"put", "-dir", dir, "k", "v", "-ttl", "0s"}, "not positive"},
+		"ttl without a unit":      {[]string{"put", "-dir", dir, "k", "v", "-ttl", "5"}, "as 5s"},
+		"long ttl":                {[]string{"put", "-dir", dir, "k", "v", "-ttl", "2500000h"}, "out of range"},
+		"late time":               {[]string{"put", "-dir", dir, "k", "v", "-expires-at", "2300-01-01T00:00:00Z"}, "out of range"},
+		"early time":              {[]string{"put", "-dir", dir, "k", "v", "-expires-at", "1969-01-01T00:00:00Z"}, "out of range"},
+		"absent and present":      {[]string{"put", "-dir", dir, "k", "v", "-if-absent", "-if-present"}, "-if-present"},
+		"absent and a value":      {[]string{"put", "-dir", dir, "k", "v", "-if-absent", "-if-value", ""}, "-if-value"},
+		"negative timeout":        {[]string{"get", "-addr", "127.0.0.1:1", "k", "-timeout", "-1s"}, "-timeout"},
+		"no room for values":      {[]string{"import", "-dir", dir, "-create", "-max-value-bytes", "0"}, "-max-value-bytes 0"},
+		"too much room":           {[]string{"migrate", "x", dir, "-max-value-bytes", "67108865"}, "67108864"},
+		"empty file of import":    {[]string{"import", "-dir", dir, "-create", ""}, "empty"},
+		"empty file of export":    {[]string{"export", "-addr", "127.0.0.1:1", ""}, "empty"},
+		"empty file of backup":    {[]string{"backup", "-addr", "127.0.0.1:1", ""}, "empty"},
+		"empty file of restore":   {[]string{"restore", "-dir", dir, ""}, "empty"},
+		"empty file of a value":   {[]string{"put", "-dir", dir, "-create", "k", "@"}, "empty"},
+		"empty directory":         {[]string{"check", ""}, "empty"},
+		"empty OLD":               {[]string{"migrate", "", dir}, "empty"},
+		"empty NEW":               {[]string{"migrate", dir, ""}, "empty"},
 		"bad time":                {[]string{"put", "-dir", dir, "k", "v", "-expires-at", "tomorrow"}, "tomorrow"},
 		"ttl and time":            {[]string{"put", "-dir", dir, "k", "v", "-ttl", "1s", "-expires-at", "2030-01-31T00:00:00Z"}, "-expires-at"},
 		"create at a server":      {[]string{"put", "-addr", "127.0.0.1:1", "k", "v", "-create"}, "-create"},
@@ -91,6 +110,7 @@ func TestUsage(t *testing.T) {
 		"restore without file":    {[]string{"restore", "-dir", dir}, "1 missing"},
 		"check without directory": {[]string{"check"}, "directory"},
 		"negative findings":       {[]string{"check", dir, "-max-findings", "-1"}, "-1"},
+		"dump without directory":  {[]string{"dump"}, "directory"},
 		"check of two":            {[]string{"check", "-dir", dir, "x"}, "two directories"},
 		"migrate without new":     {[]string{"migrate", "x"}, "1 missing"},
 		"help of no verb":         {[]string{"help", "frobnicate"}, "frobnicate"},
@@ -112,6 +132,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestNoVerb(t *testing.T) {
+	t.Parallel()
 	got := newRunner(t).run()
 	assert.Equal(t, 2, got.exit)
 	assert.Contains(t, got.stderr, "Usage: smalldb VERB")
@@ -120,6 +141,7 @@ func TestNoVerb(t *testing.T) {
 
 // TestHelp: every verb has its own, and the flags are what it takes.
 func TestHelp(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	overview := r.must("help")
 	assert.Equal(t, overview, r.must("-h"))
@@ -141,6 +163,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	assert.Regexp(t, `^smalldb \S+.* go\S+.* format 1\n$`, r.must("version"))
 	assert.Equal(t, r.must("version"), r.must("-version"))

@@ -9,12 +9,16 @@ func exportVerb() *verb {
 	return &verb{
 		name: "export", args: "[FILE|-]", max: 1, long: true, summary: "write keys, values and deadlines as lines of JSON",
 		details: "The lines are one consistent state, in the order of the keys: {\"key\",\"value\",\"encoding\",\"expires_at\"?,\"key_encoding\"?}.\n" +
-			"A file takes its name only when it is complete. Without one, standard output (-).",
+			"A file takes its name only when it is complete; one that is replaced keeps its permissions. What a server sends is verified line\n" +
+			"by line. Without a file, standard output (-).",
 		prepare: func(c *call) func(context.Context) error {
 			t, r := newTarget(c), newRange(c)
 			return func(ctx context.Context) error {
 				keyRange, err := r.get()
 				if err != nil {
+					return err
+				}
+				if err := t.refuseOutput(c.outputName()); err != nil {
 					return err
 				}
 				return t.use(ctx, func(s store) error { return c.export(ctx, s, keyRange) })
@@ -46,7 +50,7 @@ func (c *call) export(ctx context.Context, s store, r keyRange) error {
 	if err := out.finish(err); err != nil {
 		return c.unfinished(out, err)
 	}
-	return c.wrote(out, fmt.Sprintf("%d keys", n), struct {
+	return c.wrote(out, count(n, "key"), struct {
 		Keys  int64  `json:"keys"`
 		Bytes int64  `json:"bytes"`
 		File  string `json:"file"`
@@ -69,6 +73,5 @@ func (c *call) wrote(out *output, what string, said any) error {
 	case c.json:
 		return c.printJSON(c.stdout, said)
 	}
-	_, err := fmt.Fprintf(c.stdout, "%s in %s, %s\n", what, out.name, byteText(out.bytes))
-	return err
+	return c.say("%s in %s, %s", what, out.name, byteText(out.bytes))
 }

@@ -26,8 +26,22 @@ func (p *Program) Run(ctx context.Context, args ...string) int {
 
 // Load imports lines into an open database, as import does.
 func Load(ctx context.Context, db *engine.DB, in io.Reader) (int64, error) {
-	c := &call{program: &program{stderr: io.Discard, now: time.Now, isTerminal: isTerminal}, quiet: true}
+	c := &call{program: &program{stderr: io.Discard, getenv: os.Getenv, now: time.Now, isTerminal: isTerminal}, quiet: true}
 	return (&directory{db: db}).load(ctx, in, c.progress("import", "lines", 0))
+}
+
+// Draw shows progress on a terminal that is w, for positions of total that are a second apart.
+func Draw(w io.Writer, unit string, total int64, between func(), positions ...int64) {
+	now := time.Now()
+	c := &call{program: &program{stderr: w, getenv: func(string) string { return "" }, now: func() time.Time { return now },
+		isTerminal: func(any) bool { return true }}}
+	p := c.progress("import", unit, total)
+	for _, done := range positions {
+		now = now.Add(time.Second)
+		between()
+		p.at(done, done)
+	}
+	p.end()
 }
 
 // Main is the program as main runs it.

@@ -54,8 +54,7 @@ func (c *call) help() error {
 		return c.listVerbs()
 	}
 	if len(c.args) == 0 {
-		c.printOverview(c.stdout)
-		return nil
+		return c.printOverview(c.stdout)
 	}
 	v := findVerb(c.args[0])
 	if v == nil {
@@ -63,8 +62,7 @@ func (c *call) help() error {
 	}
 	about := &call{program: c.program}
 	about.prepare(v)
-	about.printVerb(c.stdout, v)
-	return nil
+	return about.printVerb(c.stdout, v)
 }
 
 func (c *call) listVerbs() error {
@@ -89,24 +87,27 @@ Exit status: 0 well, 1 error, 2 wrong command, 3 key is not set, 4 condition doe
 available now (a server holds the directory, or none answers).
 `
 
-func (c *call) printOverview(w io.Writer) {
-	fmt.Fprintf(w, "Usage: %s VERB [flags] [arguments]\n\n", name)
+func (c *call) printOverview(w io.Writer) error {
+	text := fmt.Appendf(nil, "Usage: %s VERB [flags] [arguments]\n\n", name)
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-8s %s\n", v.name, v.summary)
+		text = fmt.Appendf(text, "  %-8s %s\n", v.name, v.summary)
 	}
-	fmt.Fprintf(w, overviewEnd, name)
+	_, err := w.Write(fmt.Appendf(text, overviewEnd, name))
+	return err
 }
 
 // printVerb prints the help of the verb that c was prepared for.
-func (c *call) printVerb(w io.Writer, v *verb) {
+func (c *call) printVerb(w io.Writer, v *verb) error {
 	line := strings.TrimSpace(v.name + " [flags] " + v.args)
-	fmt.Fprintf(w, "Usage: %s %s\n\n%s%s.\n", name, line, strings.ToUpper(v.summary[:1]), v.summary[1:])
+	text := fmt.Appendf(nil, "Usage: %s %s\n\n%s%s.\n", name, line, strings.ToUpper(v.summary[:1]), v.summary[1:])
 	if v.details != "" {
-		fmt.Fprintf(w, "%s\n", v.details)
+		text = fmt.Appendf(text, "%s\n", v.details)
 	}
-	fmt.Fprintln(w, "\nFlags:")
+	text = append(text, "\nFlags:\n"...)
 	c.flags.VisitAll(func(f *flag.Flag) {
 		value, about := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  %s\n    \t%s\n", strings.TrimSpace("-"+f.Name+" "+value), about)
+		text = fmt.Appendf(text, "  %s\n    \t%s\n", strings.TrimSpace("-"+f.Name+" "+value), about)
 	})
+	_, err := w.Write(text)
+	return err
 }

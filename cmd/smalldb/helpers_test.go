@@ -131,7 +131,7 @@ var entries = []engine.Entry{
 func filled(t testing.TB) string {
 	t.Helper()
 	dir := newDir(t)
-	db, err := engine.Open(engine.Options{Dir: dir, Create: true})
+	db, err := engine.Open(engine.Options{Dir: dir, Create: true, LogFileBytes: 4 << 20})
 	require.NoError(t, err)
 	for _, e := range entries {
 		_, err := db.SetUntil(context.Background(), e.Key, e.Value, e.Deadline)
@@ -152,7 +152,7 @@ func serve(t testing.TB, dir string) string {
 // serveUntil serves a directory until stop is called.
 func serveUntil(t testing.TB, dir string) (addr string, stop func()) {
 	t.Helper()
-	db, err := engine.Open(engine.Options{Dir: dir, Create: true})
+	db, err := engine.Open(engine.Options{Dir: dir, Create: true, LogFileBytes: 4 << 20})
 	require.NoError(t, err)
 	server := kvhttp.NewServer(db, kvhttp.Options{})
 	require.NoError(t, server.Listen("127.0.0.1:0"))
@@ -183,6 +183,15 @@ func parseJSON(t *testing.T, text string) []map[string]any {
 	return objects
 }
 
+// distinct are n lines of an import with different keys.
+func distinct(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"key":"d%07d","value":"x","encoding":"utf-8"}`+"\n", i)
+	}
+	return b.String()
+}
+
 // lines are n lines of an import, in which each key occurs twice; the second has the value "new".
 func lines(n int) string {
 	var b strings.Builder
@@ -194,4 +203,10 @@ func lines(n int) string {
 		fmt.Fprintf(&b, `{"key":"k%07d","value":"%s","encoding":"utf-8"}`+"\n", i%(n/2), value)
 	}
 	return b.String()
+}
+
+// jsonString is text as a JSON string; what is not UTF-8 is replaced.
+func jsonString(text string) (string, error) {
+	b, err := json.Marshal(text)
+	return string(b), err
 }

@@ -9,15 +9,19 @@ func importVerb() *verb {
 	return &verb{
 		name: "import", args: "[FILE|-]", max: 1, long: true, summary: "set keys as lines of JSON say",
 		details: "Lines are as export writes them. Of two lines with the same key the later one wins. A line that cannot be read ends it:\n" +
-			"what the lines before it say has been done. Without a file, standard input (-).",
+			"what the lines before it say has been done. After another failure the message says how many of the first lines are in for\n" +
+			"sure; later ones may be, too, and to repeat the import is harmless. Without a file, standard input (-).",
 		prepare: func(c *call) func(context.Context) error {
-			t := newTarget(c).mayCreate()
+			t := newTarget(c).mayWrite()
 			return func(ctx context.Context) error { return c.runImport(ctx, t) }
 		},
 	}
 }
 
 func (c *call) runImport(ctx context.Context, t *target) error {
+	if err := t.choose(); err != nil {
+		return err
+	}
 	in, err := c.openInput(ctx, c.outputName())
 	if err != nil {
 		return err
@@ -45,6 +49,5 @@ func (c *call) runImport(ctx context.Context, t *target) error {
 			Imported int64 `json:"imported"`
 		}{lines})
 	}
-	_, err = fmt.Fprintf(c.stdout, "%d lines imported from %s\n", lines, in.name)
-	return err
+	return c.say("%s imported from %s", count(lines, "line"), in.name)
 }

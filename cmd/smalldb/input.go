@@ -23,7 +23,7 @@ func (c *call) openInput(ctx context.Context, file string) (*input, error) {
 	if file == "-" {
 		in.name, from = "standard input", c.stdin
 	} else {
-		f, err := os.Open(file)
+		f, err := openFile(ctx, file, os.O_RDONLY)
 		if err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ func flip(t *testing.T, file string, at int) {
 }
 
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := filled(t)
 	said := r.must("check", dir)
@@ -46,6 +47,7 @@ func TestCheck(t *testing.T) {
 
 // TestCorruptStore: damage that opening meets is exit status 5 for every verb.
 func TestCorruptStore(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := filled(t)
 	flip(t, filepath.Join(dir, "logfile.1"), 8192+100)
@@ -57,6 +59,7 @@ func TestCorruptStore(t *testing.T) {
 }
 
 func TestDump(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := filled(t)
 	text := r.must("dump", dir)
@@ -99,6 +102,7 @@ func titles(text string) []string {
 
 // TestDumpOfDamage goes on behind it.
 func TestDumpOfDamage(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := filled(t)
 	flip(t, filepath.Join(dir, "logfile.1"), 8192+4096+100)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/http"
 )
 
@@ -27,10 +29,15 @@ type loader struct {
 	blocks *blockReader
 	seed   maphash.Seed
 
-	lanes  [lanes]chan *engine.Batch
-	free   sync.Pool    // of *engine.Batch, empty
+	maxValue int // bytes
+
+	lanes  [lanes]chan *lot
+	free   sync.Pool    // of *lot, empty
 	loaded atomic.Int64 // lines that had their effect
-	failed atomic.Pointer[error]
+	queued int64        // of the first lines, how many were handed to the lanes; of the goroutine of dispatch
+	lock   sync.Mutex
+	failed error         // of the first lot that failed
+	missed int64         // the first line of the lots that had no effect, if failed is set
 	broken chan struct{} // closed when failed is set
 }
 
@@ -44,16 +51,23 @@ const (
 	maxBatchBytes = 1 << 20
 )
 
+// lot is a batch of lines of one lane.
+type lot struct {
+	engine.Batch
+	first int64 // number of its first line
+}
+
 // work is a block on its way.
 type work struct {
 	block
-	batches [lanes][]*engine.Batch
-	err     error         // of the first line that cannot be read; batches have what comes before it
+	lots    [lanes][]*lot
+	err     error         // of the first line that cannot be read; lots have what comes before it
 	decoded chan struct{} // closed when the fields above are set
 }
 
 func (d *directory) load(ctx context.Context, in io.Reader, p *progress) (int64, error) {
-	l := &loader{db: d.db, blocks: &blockReader{in: in}, seed: maphash.MakeSeed(), broken: make(chan struct{})}
+	l := &loader{db: d.db, seed: maphash.MakeSeed(), broken: make(chan struct{}), maxValue: cmp.Or(d.maxValue, format.MaxValueLen)}
+	l.blocks = &blockReader{in: in, maxValue: l.maxValue}
 	stop := make(chan struct{})
 	ordered, unordered := make(chan *work, queuedBlocks), make(chan *work, queuedBlocks)
 	go l.read(ordered, unordered, stop)
@@ -62,7 +76,7 @@ func (d *directory) load(ctx context.Context, in io.Reader, p *progress) (int64,
 	}
 	var done sync.WaitGroup
 	for i := range l.lanes {
-		l.lanes[i] = make(chan *engine.Batch, queuedBatches)
+		l.lanes[i] = make(chan *lot, queuedBatches)
 		done.Go(func() { l.applyAll(l.lanes[i]) })
 	}
 	err := l.dispatch(ctx, ordered, p)
@@ -77,18 +91,34 @@ func (d *directory) load(ctx context.Context, in io.Reader, p *progress) (int64,
 // outcome is what came of it all: err is that of dispatch.
 func (l *loader) outcome(err error) (int64, error) {
 	loaded := l.loaded.Load()
-	if failure := l.failed.Load(); failure != nil {
-		return loaded, fmt.Errorf("%w; %d lines have been imported, not always in their order", *failure, loaded)
+	if l.failed != nil {
+		first := min(l.queued, l.missed-1)
+		return first, firstForSure(l.failed, first)
 	}
 	return loaded, firstImported(err, loaded)
 }
 
-// firstImported adds to an error how many of the first lines have had their effect.
+// firstImported adds to an error how many of the first lines have had their effect: these, and no others.
 func firstImported(err error, loaded int64) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w; the first %d lines have been imported", err, loaded)
+	return fmt.Errorf("%w; %s", err, firstText(loaded))
+}
+
+// firstForSure adds to an error how many of the first lines have had their effect at least.
+func firstForSure(err error, loaded int64) error {
+	return fmt.Errorf("%w; %s; later ones may be, too: to repeat the import is harmless", err, firstText(loaded))
+}
+
+func firstText(n int64) string {
+	switch n {
+	case 0:
+		return "no line has been imported"
+	case 1:
+		return "the first line has been imported"
+	}
+	return fmt.Sprintf("the first %d lines have been imported", n)
 }
 
 // read hands the blocks to the decoders, and to dispatch in their order.
@@ -136,24 +166,30 @@ func (l *loader) decode(w *work, e *engine.Entry) error {
 		if err := http.DecodeLine(line, e); err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
+		if len(e.Value) > l.maxValue {
+			return fmt.Errorf("line %d: %w: %d bytes, at most %d; -max-value-bytes raises that", number, engine.ErrValueTooLarge, len(e.Value), l.maxValue)
+		}
 		lane := maphash.Bytes(l.seed, e.Key) % lanes
 		size := len(e.Key) + len(e.Value)
-		if w.batches[lane] == nil || sizes[lane]+size > maxBatchBytes {
-			w.batches[lane] = append(w.batches[lane], l.batch())
+		if w.lots[lane] == nil || sizes[lane]+size > maxBatchBytes {
+			w.lots[lane] = append(w.lots[lane], l.lot(number))
 			sizes[lane] = 0
 		}
 		sizes[lane] += size
-		last := w.batches[lane][len(w.batches[lane])-1]
+		last := w.lots[lane][len(w.lots[lane])-1]
 		last.SetUntil(e.Key, e.Value, e.Deadline)
 	}
 	return nil
 }
 
-func (l *loader) batch() *engine.Batch {
-	if b, ok := l.free.Get().(*engine.Batch); ok {
-		return b
+// lot returns an empty one that begins with a line.
+func (l *loader) lot(first int64) *lot {
+	b, ok := l.free.Get().(*lot)
+	if !ok {
+		b = new(lot)
 	}
-	return new(engine.Batch)
+	b.first = first
+	return b
 }
 
 // dispatch hands the batches to their lanes in the order of the input, until that ends, or ctx does, or a line is bad.
@@ -172,8 +208,9 @@ func (l *loader) dispatch(ctx context.Context, ordered <-chan *work, p *progress
 			return nil
 		}
 		<-w.decoded
-		for i, batches := range w.batches {
-			for _, b := range batches {
+		for i, lots := range w.lots {
+			for _, b := range lots {
+				l.queued += int64(b.Len())
 				l.lanes[i] <- b
 			}
 		}
@@ -184,20 +221,39 @@ func (l *loader) dispatch(ctx context.Context, ordered <-chan *work, p *progress
 	}
 }
 
-// applyAll makes the batches of a lane durable, one after the other. After a failure in any lane, the rest is dropped.
-func (l *loader) applyAll(lane <-chan *engine.Batch) {
+// applyAll makes the lots of a lane durable, one after the other. After a failure in any lane, the rest is dropped.
+func (l *loader) applyAll(lane <-chan *lot) {
 	for b := range lane {
-		if l.failed.Load() != nil {
+		if l.isBroken() {
+			l.miss(b, nil)
 			continue
 		}
-		if _, err := l.db.Apply(context.Background(), b); err != nil {
-			if l.failed.CompareAndSwap(nil, &err) {
-				close(l.broken)
-			}
+		if _, err := l.db.Apply(context.Background(), &b.Batch); err != nil {
+			l.miss(b, err)
 			continue
 		}
 		l.loaded.Add(int64(b.Len()))
 		b.Reset()
 		l.free.Put(b)
 	}
+}
+
+func (l *loader) isBroken() bool {
+	select {
+	case <-l.broken:
+		return true
+	default:
+		return false
+	}
+}
+
+// miss notes a lot that had no effect, by an error or because another one had failed.
+func (l *loader) miss(b *lot, err error) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if l.failed == nil {
+		l.failed, l.missed = err, b.first
+		close(l.broken)
+	}
+	l.missed = min(l.missed, b.first)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tongpengdl/small-db/cmd/smalldb/reference"
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
 )
 
 func migrateVerb() *verb {
@@ -21,6 +22,7 @@ func migrateVerb() *verb {
 		prepare: func(c *call) func(context.Context) error {
 			m := &migration{c: c}
 			c.flags.BoolVar(&m.opts.AcceptDamage, "accept-damage", false, "take what a log that is damaged in its middle has before that")
+			c.maxValueFlag(&m.maxValue, format.MaxValueLen)
 			return m.run
 		},
 	}
@@ -31,19 +33,21 @@ type migration struct {
 	c    *call
 	opts reference.Options
 	temp string // NEW.tmp
+
+	maxValue int // bytes
 }
 
 func (m *migration) run(ctx context.Context) error {
 	from := m.c.args[0]
-	to, err := filepath.Abs(m.c.args[1])
-	if err == nil {
-		err = isFree(to)
-	}
+	to, err := m.target(from, m.c.args[1])
 	if err != nil {
 		return err
 	}
 	old, err := m.read(ctx, from)
 	if err != nil {
+		return err
+	}
+	if err := m.checkValues(ctx, old); err != nil {
 		return err
 	}
 	m.temp = to + ".tmp"
@@ -65,7 +69,48 @@ func (m *migration) run(ctx context.Context) error {
 			Version string `json:"version"`
 		}{old.Keys(), old.Bytes(), to, version.String()})
 	}
-	_, err = fmt.Fprintf(m.c.stdout, "%d keys, %s, from %s in %s\n", old.Keys(), byteText(old.Bytes()), from, to)
+	return m.c.say("%s, %s, from %s in %s", count(int64(old.Keys()), "key"), byteText(old.Bytes()), from, to)
+}
+
+// target is the path of the new directory, if it may be made.
+func (m *migration) target(from, to string) (string, error) {
+	if err := checkMaxValue(m.maxValue); err != nil {
+		return "", err
+	}
+	if from == "" || to == "" {
+		return "", usage("the name of a directory is empty")
+	}
+	to, err := filepath.Abs(to)
+	if err == nil {
+		err = isFree(to)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case isInside(to, from):
+		return "", usage("%s is in %s, which is only read; name a directory elsewhere", to, from)
+	case isInside(from, to), isInside(from, to+".tmp"):
+		return "", usage("%s is in %s, which is to be made; name a directory elsewhere", from, to)
+	}
+	return to, nil
+}
+
+// checkValues refuses values that are too large for the new directory, and notes those that few accept.
+func (m *migration) checkValues(ctx context.Context, old *reference.Directory) error {
+	large := int64(0)
+	err := old.Each(ctx, func(key, value []byte) error {
+		if len(value) > m.maxValue {
+			return fmt.Errorf("%w: key %.100q has %d bytes, at most %d; -max-value-bytes raises that", engine.ErrValueTooLarge, key, len(value), m.maxValue)
+		}
+		if len(value) > engine.DefaultMaxValueBytes {
+			large++
+		}
+		return nil
+	})
+	if err == nil && large > 0 {
+		m.c.note("larger than %s, the default of -max-value-bytes elsewhere and of servers: %s. They can be read everywhere; to write such values "+
+			"raise it there", byteText(engine.DefaultMaxValueBytes), count(large, "value"))
+	}
 	return err
 }
 
@@ -84,12 +129,16 @@ func (m *migration) read(ctx context.Context, from string) (*reference.Directory
 	return old, nil
 }
 
+// options are those of the new database.
+func (m *migration) options() engine.Options {
+	return engine.Options{Dir: m.temp, MaxValueBytes: m.maxValue, DisableBackgroundCheckpoint: true} // there is a checkpoint at the end
+}
+
 // build makes a database of what was read, and verifies it.
 func (m *migration) build(ctx context.Context, old *reference.Directory) (version engine.Version, err error) {
-	opts := dirOptions(m.temp)
+	opts := m.options()
 	opts.Create = true
-	opts.DisableBackgroundCheckpoint = true // there is one at the end
-	db, err := engine.Open(opts)
+	db, err := openDB(ctx, opts)
 	if err != nil {
 		return version, err
 	}
@@ -134,9 +183,8 @@ func (m *migration) write(ctx context.Context, db *engine.DB, old *reference.Dir
 
 // verify opens the new database again and compares every key and value.
 func (m *migration) verify(ctx context.Context, old *reference.Directory) (version engine.Version, err error) {
-	opts := dirOptions(m.temp)
-	opts.DisableBackgroundCheckpoint = true
-	db, err := engine.Open(opts)
+	opts := m.options()
+	db, err := openDB(ctx, opts)
 	if err != nil {
 		return version, err
 	}

@@ -58,6 +58,7 @@ func filesOf(t *testing.T, dir string) map[string]string {
 }
 
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	const n = 20_000
 	old := newReference(t, n)
@@ -82,6 +83,7 @@ func TestMigrate(t *testing.T) {
 }
 
 func TestMigrateRefuses(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	old := newReference(t, 10)
 	r.fails(1, "no such file", "migrate", newDir(t), newDir(t))
@@ -102,6 +104,7 @@ func TestMigrateRefuses(t *testing.T) {
 
 // TestMigrateDamage: damage in the middle of the log is refused, unless it is accepted; then what is dropped is said.
 func TestMigrateDamage(t *testing.T) {
+	t.Parallel()
 	good := referenceRecord(1, "first", "1")
 	bad := referenceRecord(1, "second", "2")
 	bad[len(bad)-1] ^= 1
@@ -124,6 +127,7 @@ func TestMigrateDamage(t *testing.T) {
 
 // TestInterruptedMigrate leaves no directory of the new name, and says what there is.
 func TestInterruptedMigrate(t *testing.T) {
+	t.Parallel()
 	old := newReference(t, 60_000)
 	dir := newDir(t)
 	got := failing(t, "", "migrate", old, dir)

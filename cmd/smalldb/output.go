@@ -27,15 +27,22 @@ func (c *call) createOutput(ctx context.Context, name string) (*output, error) {
 		o.Writer = c.stdout
 		return o, nil
 	}
+	if name == "" {
+		return nil, usage("the name of a file is empty")
+	}
 	var err error
 	if target, err := filepath.EvalSymlinks(name); err == nil { // a link stays one
 		o.name = target
 	}
-	if info, statErr := os.Stat(o.name); statErr == nil && !info.Mode().IsRegular() {
+	info, statErr := os.Stat(o.name)
+	if statErr != nil {
+		info = nil
+	}
+	if info != nil && !info.Mode().IsRegular() {
 		o.whole = true
-		o.file, err = os.OpenFile(o.name, os.O_WRONLY, 0)
+		o.file, err = openFile(ctx, o.name, os.O_WRONLY)
 	} else {
-		o.file, err = os.CreateTemp(filepath.Dir(o.name), filepath.Base(o.name)+".*.tmp")
+		o.file, err = createTemp(o.name, info)
 	}
 	if err != nil {
 		return nil, err
@@ -44,7 +51,59 @@ func (c *call) createOutput(ctx context.Context, name string) (*output, error) {
 	return o, nil
 }
 
+// createTemp begins what is to replace a file, of which info is nil if there is none: it keeps the permissions.
+func createTemp(name string, info os.FileInfo) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
+	if err != nil || info == nil {
+		return f, err
+	}
+	if err := f.Chmod(info.Mode().Perm()); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return f, nil
+}
+
+// refuseInside refuses a file that a verb is to write into the data directory that it reads.
+func refuseInside(file, dir string) error {
+	if file != "-" && dir != "" && isInside(file, dir) {
+		return usage("%s is in the data directory %s, where only the database writes", file, dir)
+	}
+	return nil
+}
+
+// isInside reports whether a path, which need not exist, is a directory or below it.
+func isInside(path, dir string) bool {
+	path, pathErr := realPath(path)
+	dir, dirErr := realPath(dir)
+	if pathErr != nil || dirErr != nil {
+		return false
+	}
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(relative)
+}
+
+// realPath is a path without links, as far as it exists.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	for rest := ""; ; {
+		if found, err := filepath.EvalSymlinks(path); err == nil {
+			return filepath.Join(found, rest), nil
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return filepath.Join(path, rest), nil
+		}
+		path, rest = parent, filepath.Join(filepath.Base(path), rest)
+	}
+}
+
 func (o *output) isFile() bool { return o.file != nil }
+
+// canVerify reports whether what was written can be read again before it takes its name.
+func (o *output) canVerify() bool { return o.file != nil && !o.whole }
 
 func (o *output) Write(p []byte) (int, error) {
 	if err := o.ctx.Err(); err != nil {

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +17,7 @@ import (
 )
 
 // TestSignals: a signal ends an import in order, even while it waits for its input; and says what is there.
-func TestSignals(t *testing.T) {
+func TestSignals(t *testing.T) { // alone: a process that begins has for a moment the locks of this one
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(signal.String(), func(t *testing.T) {
 			dir := newDir(t)
@@ -29,7 +30,7 @@ func TestSignals(t *testing.T) {
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
 			_, err = io.WriteString(stdin, lines(1000))
 			require.NoError(t, err)
-			require.Eventually(t, func() bool { return exists(filepath.Join(dir, "version")) }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return holds(filepath.Join(dir, "logfile.1"), "k0000001") }, time.Minute, time.Millisecond)
 			require.NoError(t, cmd.Process.Signal(signal))
 			_ = cmd.Wait()
 			assert.Equal(t, 1, cmd.ProcessState.ExitCode(), stderr.String())
@@ -41,13 +42,44 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+// TestSignalsWhileOpening: a command that waits for the other end of a named pipe ends with its context.
+func TestSignalsWhileOpening(t *testing.T) {
+	t.Parallel()
+	dir := filled(t)
+	for _, args := range [][]string{{"import", "-dir", dir}, {"export", "-dir", dir}, {"backup", "-dir", dir}, {"put", "-dir", dir, "k"},
+		{"restore", "-dir", newDir(t)}} {
+		pipe := filepath.Join(t.TempDir(), "pipe")
+		require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		r := newRunner(t)
+		r.ctx = ctx
+		if args[0] == "put" {
+			r.fails(1, pipe+": interrupted", append(args, "@"+pipe)...)
+		} else {
+			r.fails(1, pipe+": interrupted", append(args, pipe)...)
+		}
+		newRunner(t).fails(1, "not a regular file", "dump", pipe)
+		both, err := os.OpenFile(pipe, os.O_RDWR, 0) // lets go who waits still
+		require.NoError(t, err)
+		require.NoError(t, both.Close())
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := newRunner(t)
+	r.ctx = ctx
+	r.fails(1, "interrupted", "get", "-dir", newDir(t), "k")
+}
+
+// holds reports whether a file, which may be missing, has a text in it.
+func holds(file, text string) bool {
+	content, err := os.ReadFile(file)
+	return err == nil && bytes.Contains(content, []byte(text))
 }
 
 // TestBinary is a life of a database with the program as users have it.
-func TestBinary(t *testing.T) {
+func TestBinary(t *testing.T) { // alone: a process that begins has for a moment the locks of this one
 	binary := filepath.Join(t.TempDir(), "smalldb")
 	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
 	require.NoError(t, err, string(out))

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 )
 
 // How often progress is shown.
@@ -19,46 +21,72 @@ const (
 // progress shows on standard error how far something is: with a bar on a terminal, else in lines now and then. Nothing is shown
 // of what takes less than a second. It is for one goroutine at a time. It has no goroutine of its own.
 type progress struct {
-	c        *call
-	verb     string
-	unit     string // what is counted; "bytes" are shown with larger units
-	total    int64  // of done, see at; 0 if it is not known
-	off      bool
-	terminal bool
-	started  time.Time
-	shown    time.Time // zero while nothing was
-	bar      *progressbar.ProgressBar
+	c       *call
+	verb    string
+	unit    string // what is counted; "bytes" are shown with larger units
+	total   int64  // of done, see at; 0 if it is not known
+	off     bool
+	width   int // of the terminal, in columns; 0 if there is none
+	started time.Time
+	shown   time.Time // zero while nothing was
+	bar     *progressbar.ProgressBar
+	drawn   int64 // position of the bar
 }
 
 // progress begins to watch a verb that counts in unit, and ends when its position reaches total.
 func (c *call) progress(verb, unit string, total int64) *progress {
-	p := &progress{
-		c: c, verb: verb, unit: unit, total: total,
-		off: c.quiet || c.json, terminal: c.isTerminal(c.stderr), started: c.now(),
+	p := &progress{c: c, verb: verb, unit: unit, total: total, off: c.quiet || c.json, started: c.now()}
+	if !p.off && c.isTerminal(c.stderr) && c.getenv("TERM") != "dumb" {
+		p.width = c.width()
 	}
-	if p.terminal && !p.off {
+	if p.terminal() {
 		p.bar = p.newBar()
 	}
 	return p
 }
 
+// Widths of terminals, in columns.
+const (
+	defaultWidth = 80
+	fullWidth    = 80 // has room for a bar and all figures
+	leastWidth   = 60 // has room for a bar, without totals and words
+)
+
+// width is that of the terminal.
+func (c *call) width() int {
+	if f, ok := c.stderr.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return defaultWidth
+}
+
+// terminal reports whether there is one that has room for a bar.
+func (p *progress) terminal() bool { return p.width >= leastWidth }
+
+// newBar makes a bar whose clock runs. It is drawn by the first call of at that lets it.
 func (p *progress) newBar() *progressbar.ProgressBar {
 	total := p.total
 	if total == 0 {
 		total = -1
 	}
 	options := []progressbar.Option{
-		progressbar.OptionShowBytes(p.inBytes()),
 		progressbar.OptionSetWriter(p.c.stderr), progressbar.OptionSetDescription(p.verb),
 		progressbar.OptionSetTheme(progressbar.ThemeASCII), progressbar.OptionSetWidth(20),
-		progressbar.OptionShowCount(),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetSpinnerChangeInterval(0),
+		progressbar.OptionSetSpinnerChangeInterval(0), progressbar.OptionShowCount(),
+		progressbar.OptionShowTotalBytes(p.total > 0 && p.width >= fullWidth),
 	}
-	if !p.inBytes() {
+	switch {
+	case p.inBytes():
+		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
+	case p.width >= fullWidth:
 		options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString(p.unit))
 	}
-	return progressbar.NewOptions64(total, options...)
+	bar := progressbar.NewOptions64(total, options...)
+	bar.StartWithoutRender()
+	return bar
 }
 
 // inBytes reports whether the position is counted in bytes. That of lines is: how many there are is not known before the end.
@@ -71,7 +99,7 @@ func (p *progress) at(done, count int64) {
 	}
 	now := p.c.now()
 	interval, since := progressLines, p.shown
-	if p.terminal {
+	if p.terminal() {
 		interval = progressRefresh
 	}
 	if since.IsZero() {
@@ -80,15 +108,24 @@ func (p *progress) at(done, count int64) {
 	if now.Sub(since) < interval {
 		return
 	}
-	p.shown = now
-	if p.terminal {
-		if p.unit == "lines" { // the bar knows their bytes only
-			p.bar.Describe(fmt.Sprintf("%s: %s", p.verb, p.counts(now.Sub(p.started), count)))
-		}
-		_ = p.bar.Set64(done)
+	if p.terminal() {
+		p.draw(now, done, count)
 		return
 	}
+	p.shown = now
 	fmt.Fprintf(p.c.stderr, "%s: %s\n", p.verb, p.line(now.Sub(p.started), done, count))
+}
+
+// draw draws the bar once: what it says of lines, whose bytes alone it knows, is set by an option, since Describe would draw it, too.
+func (p *progress) draw(now time.Time, done, count int64) {
+	if done == p.drawn { // without a rate, there is no telling what is left
+		return
+	}
+	p.shown, p.drawn = now, done
+	if p.unit == "lines" && p.width >= fullWidth {
+		progressbar.OptionSetDescription(p.verb + ": " + p.counted(count))(p.bar)
+	}
+	_ = p.bar.Set64(done)
 }
 
 // line is progress after a time in words.
@@ -145,7 +182,11 @@ func (p *progress) end() {
 func (p *progress) of(done, total int64) {
 	if p.total != total {
 		p.total = total
-		if p.bar != nil {
+		switch {
+		case p.bar == nil:
+		case p.shown.IsZero():
+			p.bar = p.newBar()
+		default:
 			p.bar.ChangeMax64(total)
 		}
 	}

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	smalldb "github.com/tongpengdl/small-db/cmd/smalldb"
 )
 
 // ticking is a clock that goes on by step whenever it is read.
@@ -33,6 +36,7 @@ var progressLine = regexp.MustCompile(`^import: (\d+) lines, \d+/s, (\d+) %, \d+
 
 // TestProgressInLines: without a terminal progress is lines, one every few seconds, whose numbers rise.
 func TestProgressInLines(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	r.now = ticking(500 * time.Millisecond)
 	got := r.run("import", "-dir", newDir(t), "-create", linesFile(t, 100_000))
@@ -56,8 +60,35 @@ func TestProgressInLines(t *testing.T) {
 	}
 }
 
+// TestTrueFigures: the first figures count from the start, each position is drawn once, and units are those of the results.
+func TestTrueFigures(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	const pause = 20 * time.Millisecond
+	smalldb.Draw(&text, "bytes", 100<<20, func() { time.Sleep(pause) }, 10<<20, 10<<20, 20<<20)
+	var frames []string
+	for frame := range strings.SplitSeq(text.String(), "\r") {
+		if strings.TrimSpace(frame) != "" {
+			frames = append(frames, frame)
+		}
+	}
+	require.Len(t, frames, 2, "%q", text.String())
+	found := regexp.MustCompile(`^import +10% .*\(10/100 MiB, (\d+) MiB/s\) \[0s:\d+s\]`).FindStringSubmatch(frames[0])
+	require.NotNil(t, found, "%q", frames[0])
+	rate, err := strconv.ParseFloat(found[1], 64)
+	require.NoError(t, err)
+	assert.LessOrEqual(t, rate, 10/pause.Seconds()+1)
+	assert.Contains(t, frames[1], "(20/100 MiB, ")
+
+	text.Reset()
+	smalldb.Draw(&text, "lines", 100<<20, func() {}, 10<<20)
+	assert.Equal(t, 1, strings.Count(text.String(), "/s"), "one rate: %q", text.String())
+	assert.Contains(t, text.String(), "import: 10485760 lines ")
+}
+
 // TestNoProgress of what takes less than a second, and where nobody wants it.
 func TestNoProgress(t *testing.T) {
+	t.Parallel()
 	file := linesFile(t, 100_000)
 	for name, row := range map[string]struct {
 		step time.Duration
@@ -77,6 +108,7 @@ func TestNoProgress(t *testing.T) {
 
 // TestProgressOfOtherVerbs: whatever may take long says how far it is.
 func TestProgressOfOtherVerbs(t *testing.T) {
+	t.Parallel()
 	r := newRunner(t)
 	dir := newDir(t)
 	r.with(lines(20_000)).must("import", "-dir", dir, "-create", "-quiet")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -35,13 +36,61 @@ func openTerminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
+// TestTerminals: a bar fits where it is, and there is none where it cannot.
+func TestTerminals(t *testing.T) {
+	t.Parallel()
+	dir := newDir(t)
+	newRunner(t).with(lines(4000)).must("import", "-dir", dir, "-create", "-quiet")
+	file := linesFile(t, 10_000)
+	old := newReference(t, 1000)
+	for _, row := range []struct {
+		width int
+		term  string
+		bar   bool
+	}{{200, "", true}, {100, "xterm", true}, {80, "", true}, {70, "", true}, {60, "", true}, {59, "", false}, {100, "dumb", false}} {
+		for _, args := range [][]string{{"import", "-dir", newDir(t), "-create", file}, {"export", "-dir", dir, os.DevNull},
+			{"export", "-dir", dir, os.DevNull, "-prefix", "k"}, {"backup", "-dir", dir, os.DevNull}, {"migrate", old, newDir(t)}} {
+			text := onTerminal(t, row.width, row.term, args...)
+			require.Equal(t, row.bar, !strings.Contains(text, "\n"), "%d %q: %q", row.width, args, text)
+			if !row.bar {
+				continue
+			}
+			for frame := range strings.SplitSeq(text, "\r") {
+				assert.LessOrEqual(t, utf8.RuneCountInString(frame), row.width, "%q: %q", args, frame)
+			}
+		}
+	}
+}
+
+// onTerminal runs a command whose standard error is a terminal, and returns what that shows.
+func onTerminal(t *testing.T, width int, term string, args ...string) string {
+	t.Helper()
+	master, slave := openTerminal(t)
+	require.NoError(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(width)}))
+	shown := make(chan string)
+	go func() {
+		var text bytes.Buffer
+		_, _ = io.Copy(&text, master) // fails when the slave is closed
+		shown <- text.String()
+	}()
+	p := &smalldb.Program{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: slave, Env: map[string]string{"TERM": term},
+		Now: ticking(2 * time.Second), Terminal: smalldb.IsTerminal}
+	exit := p.Run(t.Context(), args...)
+	require.NoError(t, slave.Close())
+	text := <-shown
+	require.Equal(t, 0, exit, text)
+	require.NotEmpty(t, text, "%d %s %q", width, term, args)
+	return text
+}
+
 // TestProgressOnATerminal: a bar, redrawn in place and removed at the end.
 func TestProgressOnATerminal(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name, verb, want string
 		args             func(dir string) []string
 	}{
-		{"import", "import: ", " lines, ", func(dir string) []string {
+		{"import", "import: ", " MiB/s)", func(dir string) []string {
 			return []string{"import", "-dir", dir, "-create", linesFile(t, 100_000)}
 		}},
 		{"export", "export", " keys/s)", func(dir string) []string {

@@ -3,9 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
 )
 
 func restoreVerb() *verb {
@@ -34,9 +39,15 @@ func (c *call) restore(ctx context.Context, dir string) error {
 	}
 	defer in.close()
 	p := c.progress("restore", "bytes", in.size)
-	err = engine.Restore(dirOptions(dir), bufio.NewReaderSize(&watchedReader{in, p}, readBytes))
+	_, err = os.Lstat(dir)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	err = engine.Restore(engine.Options{Dir: dir}, bufio.NewReaderSize(&watchedReader{in, p}, readBytes))
 	p.end()
 	if err != nil {
+		if fresh && !errors.Is(err, engine.ErrIndeterminate) && !errors.Is(err, engine.ErrLocked) {
+			_ = os.Remove(filepath.Join(dir, format.LockName)) // with anything else in it, the directory stays
+			_ = os.Remove(dir)
+		}
 		return adviseOpen(dir, fmt.Errorf("%w; read from %s", err, in.name))
 	}
 	if c.json {
@@ -45,6 +56,5 @@ func (c *call) restore(ctx context.Context, dir string) error {
 			Dir   string `json:"dir"`
 		}{in.taken.Load(), dir})
 	}
-	_, err = fmt.Fprintf(c.stdout, "restored %s from %s, %s\n", dir, in.name, byteText(in.taken.Load()))
-	return err
+	return c.say("restored %s from %s, %s", dir, in.name, byteText(in.taken.Load()))
 }

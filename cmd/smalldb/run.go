@@ -62,7 +62,7 @@ type call struct {
 
 func (c *call) run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		c.printOverview(c.stderr)
+		_ = c.printOverview(c.stderr)
 		return usage("which verb?")
 	}
 	switch args[0] {

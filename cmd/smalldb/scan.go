@@ -19,7 +19,7 @@ func scanVerb() *verb {
 		prepare: func(c *call) func(context.Context) error {
 			t, r := newTarget(c), newRange(c)
 			keysOnly := c.flags.Bool("keys", false, "print keys only")
-			c.flags.IntVar(&r.limit, "limit", 0, "print so `many` at the most; 0 means all")
+			c.flags.IntVar(&r.limit, "limit", 0, "print at most `n`; 0 means all")
 			c.flags.BoolVar(&r.reverse, "reverse", false, "greatest key first")
 			return func(ctx context.Context) error {
 				keyRange, err := r.get()

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
 )
 
 // store is what a verb works on: a directory or a server. A version is zero where it is not known.
@@ -35,21 +37,54 @@ type target struct {
 	c         *call
 	dir, addr string
 	create    bool
-	small     bool // what it writes is
+	canCreate bool          // there is -create
+	small     bool          // what it writes is
+	maxValue  int           // bytes, of what is written to a directory
+	silence   time.Duration // of a server
 }
 
 // newTarget adds the flags that name a store.
 func newTarget(c *call) *target {
-	t := &target{c: c}
+	t := &target{c: c, maxValue: format.MaxValueLen}
 	c.flags.StringVar(&t.dir, "dir", "", "data `directory`; SMALLDB_DIR if neither -dir nor -addr is given")
 	c.flags.StringVar(&t.addr, "addr", "", "`address` of a server, host:port or URL; SMALLDB_ADDR if neither is given")
+	c.flags.DurationVar(&t.silence, "timeout", defaultSilence, "with -addr: the `duration` for which the server may be silent, 60s if not given; 0 means any")
 	return t
 }
 
 // mayCreate adds -create.
 func (t *target) mayCreate() *target {
+	t.canCreate = true
 	t.c.flags.BoolVar(&t.create, "create", false, "with -dir: make a new database if the directory is missing or empty")
 	return t
+}
+
+// mayWrite adds -create and -max-value-bytes.
+func (t *target) mayWrite() *target {
+	t.mayCreate()
+	t.c.maxValueFlag(&t.maxValue, engine.DefaultMaxValueBytes)
+	return t
+}
+
+// maxValueFlag adds -max-value-bytes.
+func (c *call) maxValueFlag(into *int, initial int) {
+	c.flags.IntVar(into, "max-value-bytes", initial, fmt.Sprintf("the `size` of the largest value that is written to a directory, %d if not given, at most %d", initial, format.MaxValueLen))
+}
+
+// checkMaxValue says whether -max-value-bytes can be.
+func checkMaxValue(size int) error {
+	if size < 1 || size > format.MaxValueLen {
+		return usage("-max-value-bytes %d is not within 1 and %d", size, format.MaxValueLen)
+	}
+	return nil
+}
+
+// refuseOutput refuses a file within the data directory.
+func (t *target) refuseOutput(file string) error {
+	if err := t.choose(); err != nil {
+		return err
+	}
+	return refuseInside(file, t.dir)
 }
 
 // choose decides between the flags, and then between the variables of the environment.
@@ -66,8 +101,10 @@ func (t *target) choose() error {
 		return usage("%s both given, which name two databases", from)
 	case t.create && t.dir == "":
 		return usage("-create goes with -dir")
+	case t.silence < 0:
+		return usage("-timeout %v is negative", t.silence)
 	}
-	return nil
+	return checkMaxValue(t.maxValue)
 }
 
 // use opens the store, does something with it and closes it.
@@ -85,7 +122,7 @@ func (t *target) use(ctx context.Context, do func(store) error) (err error) {
 
 func (t *target) open(ctx context.Context) (store, error) {
 	if t.addr != "" {
-		return newClient(t.addr)
+		return newClient(t.addr, t.silence)
 	}
-	return t.openDir()
+	return t.openDir(ctx)
 }

@@ -46,9 +46,13 @@ func (c *checker) judgePointer(f *Finding) {
 		f.Effect, f.Follows = EffectLost, "there is no intact checkpoint that it could be made from"
 	case c.rebuilt:
 		f.Effect = EffectRepairable
-		f.Follows = fmt.Sprintf("nothing is lost: it can be made from %s and the logs since", format.CheckpointName(c.pointer.Generation))
+		f.Follows = fmt.Sprintf("nothing is lost: it can be made from %s and the logs since; to repair: stop every process, ", format.CheckpointName(c.pointer.Generation))
+		if !c.has(f.File) {
+			f.Follows += "make an empty file of that name, "
+		}
+		f.Follows += "and open the directory"
 	default:
-		f.Effect, f.Follows = EffectRepairable, fmt.Sprintf("nothing is lost: %s says the same", format.NewVersionName)
+		f.Effect, f.Follows = EffectRepairable, fmt.Sprintf("nothing is lost: %s says the same, and the next open puts it in its place", format.NewVersionName)
 	}
 }
 
@@ -67,7 +71,11 @@ func (c *checker) judgeCheckpoint(f *Finding) {
 		f.Follows = fmt.Sprintf("nothing is lost, but %s could not be repaired until the next checkpoint", format.CheckpointName(base))
 	case previous != 0 && c.checkpoints[previous].sound() && c.logsIntact(previous, base):
 		f.Effect = EffectRepairable
-		f.Follows = fmt.Sprintf("nothing is lost: %s and the logs from %s on hold the same", format.CheckpointName(previous), format.LogName(previous))
+		f.Follows = fmt.Sprintf("nothing is lost: %s and the logs from %s on hold the same; to repair: stop every process, ", format.CheckpointName(previous), format.LogName(previous))
+		if c.has(f.File) {
+			f.Follows += fmt.Sprintf("move %s away, ", f.File)
+		}
+		f.Follows += "and open the directory"
 	case p != nil && p.records:
 		f.Effect, f.Follows = EffectRepairable, "nothing is lost: all its records are intact, and what is damaged follows from them"
 	default:

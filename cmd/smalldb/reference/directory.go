@@ -18,7 +18,8 @@
 // the disk, and checkpoint and log of N+1 were before it. Then the old files and version are removed, and newVersion is
 // renamed to version. So a newVersion that holds a number and names an existing checkpoint and log counts before version,
 // which may be gone. Any other newVersion never was a commit point, or names what is lost, and version counts.
-// Files of other generations are leftovers and are not read.
+// Files of other generations are leftovers and are not read; Dropped notes the newer ones. Where generation 0 counts and files say that
+// there were later ones, the version file is not believed.
 //
 // # Torn or damaged
 //
@@ -99,6 +100,9 @@ func OpenFS(ctx context.Context, fsys fs.FS, opts Options) (*Directory, error) {
 		return nil, err
 	}
 	if err = d.resolve(fsys); err == nil {
+		err = d.checkOthers(fsys)
+	}
+	if err == nil {
 		l := &loader{ctx: ctx, fsys: fsys, opts: opts, d: d}
 		err = l.load()
 	}

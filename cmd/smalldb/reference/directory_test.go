@@ -33,7 +33,10 @@ func TestReadsCheckpointAndLog(t *testing.T) {
 	assert.Equal(t, []pair{{"\x00\xff", "binary"}, {"a", "1"}, {"b", "new"}, {"e", ""}, {"empty", ""}}, state(t, d))
 	assert.EqualValues(t, 7, d.Generation())
 	assert.EqualValues(t, 7, d.Operations())
-	assert.Empty(t, d.Dropped())
+	require.Len(t, d.Dropped(), 1)
+	assert.Equal(t, "checkpoint.70", d.Dropped()[0].File)
+	assert.EqualValues(t, len("of another generation"), d.Dropped()[0].Bytes)
+	require.ErrorContains(t, d.Dropped()[0].Err, "newer than generation 7")
 }
 
 // TestAgainstAMap reads random histories, large enough to cross the window.
@@ -120,11 +123,17 @@ func TestWhichGenerationCounts(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, []pair{{"k", row.want}}, state(t, d))
+			newer := 0
+			for _, name := range []string{"checkpoint.2", "logfile.2"} {
+				if name != row.without && row.want == "first" {
+					newer++
+				}
+			}
 			if row.dropped == "" {
-				assert.Empty(t, d.Dropped())
+				assert.Len(t, d.Dropped(), newer)
 				return
 			}
-			require.Len(t, d.Dropped(), 1)
+			require.Len(t, d.Dropped(), 1+newer)
 			assert.Equal(t, row.dropped, d.Dropped()[0].File)
 			assert.EqualValues(t, len(row.files[row.dropped]), d.Dropped()[0].Bytes)
 		})
@@ -139,6 +148,28 @@ func TestFirstGeneration(t *testing.T) {
 	d, err = open(t, files{"version": []byte("0\n")}, reference.Options{})
 	require.NoError(t, err)
 	assert.Empty(t, state(t, d))
+
+	// A switch to generation 1 that was cut off leaves its files.
+	d, err = open(t, files{"version": []byte("0\n"), "logfile.0": set("k", "v"), "checkpoint.1": nil, "logfile.1": nil}, reference.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, []pair{{"k", "v"}}, state(t, d))
+	assert.Len(t, d.Dropped(), 2)
+}
+
+// A version file that says 0 where there is a later generation is not taken for an empty database.
+func TestVersionThatFellBack(t *testing.T) {
+	whole := checkpoint(1, 5, 1, entry("k", "v"))
+	for name, f := range map[string]files{
+		"no log":           {"checkpoint.5": whole, "logfile.5": nil},
+		"a new log":        {"checkpoint.5": whole, "logfile.5": nil, "logfile.0": set("new", "v")},
+		"the log alone":    {"logfile.5": nil},
+		"no log, switched": {"checkpoint.1": checkpoint(1, 1, 0), "logfile.1": nil},
+	} {
+		f["version"] = []byte("0\n")
+		_, err := open(t, f, reference.Options{AcceptDamage: true})
+		require.ErrorIs(t, err, format.ErrCorrupt, name)
+		require.ErrorContains(t, err, "and a newline into version", name)
+	}
 }
 
 func TestOwnDirectoryIsRefused(t *testing.T) {

@@ -57,6 +57,48 @@ func (d *Directory) resolve(fsys fs.FS) error {
 	return nil
 }
 
+// checkOthers looks at the files of other generations. Those of newer ones do not count, and that is noted. A version file that
+// says 0 is also what a fresh start writes over the directory of another generation, so there it is not believed.
+func (d *Directory) checkOthers(fsys fs.FS) error {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return err
+	}
+	hasLog := false
+	var newer []fs.DirEntry
+	var newest uint64
+	for _, entry := range entries {
+		generation, ok := generationOf(entry.Name())
+		if !ok {
+			continue
+		}
+		hasLog = hasLog || entry.Name() == format.LogName(d.generation)
+		if generation > d.generation {
+			newer, newest = append(newer, entry), max(newest, generation)
+		}
+	}
+	// The switch from 0 to 1 leaves files of 1 when it is cut off, beside those of 0.
+	if d.generation == 0 && len(newer) > 0 && (!hasLog || newest > 1) {
+		return &format.CorruptionError{File: versionName, Offset: 0, Err: fmt.Errorf("%w: it says generation 0, but there are files of generation %d: "+
+			"if they are the database, write %d and a newline into %s; if not, move them away; then migrate again", format.ErrField, newest, newest, versionName)}
+	}
+	for _, entry := range newer {
+		d.drop(fsys, entry.Name(), fmt.Errorf("it is newer than generation %d, which counts", d.generation))
+	}
+	return nil
+}
+
+// generationOf is that of a checkpoint or a log.
+func generationOf(name string) (uint64, bool) {
+	if generation, ok := format.ParseCheckpointName(name); ok {
+		return generation, true
+	}
+	if name == format.LogName(0) || name == format.CheckpointName(0) {
+		return 0, true
+	}
+	return format.ParseLogName(name)
+}
+
 // drop notes a newVersion that does not count.
 func (d *Directory) drop(fsys fs.FS, name string, why error) {
 	dropped := Dropped{File: name, Err: why}
