@@ -21,7 +21,7 @@ import (
 // point between the last operation acknowledged and the last one issued.
 //
 // The default sync mode is taken apart at every cut. The other differs in how a group becomes durable, and by default is
-// cut at every fifth place only. SMALLDB_TEST_LONG takes all cuts of both, of twenty runs.
+// cut at every tenth place only. SMALLDB_TEST_LONG takes all cuts of both, of twenty runs.
 func TestCrashImages(t *testing.T) {
 	seeds := uint64(1)
 	if long {
@@ -54,6 +54,7 @@ func everyNth(cuts []mmapiotest.Cut, n int) []mmapiotest.Cut {
 
 // TestEverySyncIsNeeded takes out one sync after the other, and expects the same images to show it.
 func TestEverySyncIsNeeded(t *testing.T) {
+	t.Parallel()
 	doc, err := os.ReadFile(filepath.Join("..", "docs", "durability.md"))
 	require.NoError(t, err)
 	seen := map[string]bool{}
@@ -76,7 +77,7 @@ var crashModes = []struct {
 	name   string
 	sync   engine.SyncMode
 	stride int // of the cuts that are taken by default
-}{{"sync=dsync", engine.SyncDsync, 1}, {"sync=data", engine.SyncData, 5}}
+}{{"sync=dsync", engine.SyncDsync, 1}, {"sync=data", engine.SyncData, 10}}
 
 // bounds are what the oracle demands of an image.
 type bounds struct {
@@ -315,6 +316,7 @@ func (r *results) put(hash uint64, o outcome) {
 
 // TestCrashInRecovery crashes again while an image is being opened: at every call of the recovery, and the same bounds hold.
 func TestCrashInRecovery(t *testing.T) {
+	t.Parallel()
 	const stride, seed = 97, 1 // every so many cuts; a prime, to meet every kind
 	run := recordCrashRun(t, engine.SyncDsync, seed)
 	first := run.newJudge(t, run.trace)

@@ -150,6 +150,7 @@ const stuck = 5 * time.Second
 
 // Who only overwrites never runs out of room for long: checkpoints come by themselves.
 func TestOverwritingStaysWithinTheMemoryLimit(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ keys, value, times int }{
 		"few small": {4, 10, 2000}, "few large": {3, 60_000, 300}, "half of it": {50, 10_000, 400}, "most of it": {85, 10_000, 200}, "nearly all": {18, 50_000, 60},
 		"all but room for one more": {19, 50_000, 60},

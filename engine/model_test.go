@@ -30,6 +30,7 @@ const (
 // The first runs do one thing at a time, so that they repeat exactly; in the others checkpoints are made in the background and
 // several write at a time. With SMALLDB_TEST_LONG it takes a million steps.
 func TestModelSteps(t *testing.T) {
+	t.Parallel()
 	want := modelSteps
 	switch {
 	case long:
