@@ -134,11 +134,16 @@ func reportRates(b *testing.B, p *benchmarks.Pairs) {
 // reportLatencies reports the quantiles of the latency of ours, and two of the limit's.
 func reportLatencies(b *testing.B, p *benchmarks.Pairs) {
 	ours, limit := benchmarks.Latencies(p.Ours), benchmarks.Latencies(p.Limit)
-	b.ReportMetric(microseconds(ours.Quantile(0.5)), "p50-µs")
-	b.ReportMetric(microseconds(ours.Quantile(0.99)), "p99-µs")
-	b.ReportMetric(microseconds(ours.Quantile(0.999)), "p99.9-µs")
+	reportQuantiles(b, ours)
 	b.ReportMetric(microseconds(limit.Quantile(0.5)), "limit-p50-µs")
 	b.ReportMetric(microseconds(limit.Quantile(0.999)), "limit-p99.9-µs")
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / 1e3 }
+
+// reportQuantiles reports the quantiles of a latency.
+func reportQuantiles(b *testing.B, h *benchmarks.Histogram) {
+	b.ReportMetric(microseconds(h.Quantile(0.5)), "p50-µs")
+	b.ReportMetric(microseconds(h.Quantile(0.99)), "p99-µs")
+	b.ReportMetric(microseconds(h.Quantile(0.999)), "p99.9-µs")
+}

@@ -55,10 +55,7 @@ func BenchmarkApply(b *testing.B) {
 			rate := benchmarks.Over(slices, (*benchmarks.Slice).Rate) * float64(n)
 			b.ReportMetric(1e9/rate, "ns/op")
 			b.ReportMetric(rate, "ops/s")
-			h := benchmarks.Latencies(slices)
-			b.ReportMetric(microseconds(h.Quantile(0.5)), "p50-µs")
-			b.ReportMetric(microseconds(h.Quantile(0.99)), "p99-µs")
-			b.ReportMetric(microseconds(h.Quantile(0.999)), "p99.9-µs")
+			reportQuantiles(b, benchmarks.Latencies(slices))
 		})
 	}
 }

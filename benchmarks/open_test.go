@@ -48,6 +48,11 @@ func benchmarkOpen(b *testing.B, n uint64) {
 	b.ReportMetric(benchmarks.Median(times)*1e6, "ns/op")
 	b.ReportMetric(benchmarks.Median(times), "ms")
 	b.ReportMetric(benchmarks.Median(objects), "heap-objects")
+	var latencies benchmarks.Histogram
+	for _, ms := range times {
+		latencies.Add(time.Duration(ms * float64(time.Millisecond)))
+	}
+	reportQuantiles(b, &latencies)
 }
 
 // openOnce returns how long it took to open the database and to read the value with this number, and how many heap objects that left.
