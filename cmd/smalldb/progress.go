@@ -11,7 +11,8 @@ import (
 
 // How often progress is shown.
 const (
-	progressAfter   = time.Second            // nothing before
+	progressAfter   = time.Second            // no line before
+	progressBar     = 200 * time.Millisecond // no bar before
 	progressRefresh = 100 * time.Millisecond // of a bar
 	progressLines   = 5 * time.Second        // between lines, where there is no terminal
 
@@ -19,7 +20,7 @@ const (
 )
 
 // progress shows on standard error how far something is: with a bar on a terminal, else in lines now and then. Nothing is shown
-// of what takes less than a second. It is for one goroutine at a time. It has no goroutine of its own.
+// of what takes no time, see progressAfter and progressBar. It is for one goroutine at a time. It has no goroutine of its own.
 type progress struct {
 	c       *call
 	verb    string
@@ -98,12 +99,12 @@ func (p *progress) at(done, count int64) {
 		return
 	}
 	now := p.c.now()
-	interval, since := progressLines, p.shown
+	first, interval, since := progressAfter, progressLines, p.shown
 	if p.terminal() {
-		interval = progressRefresh
+		first, interval = progressBar, progressRefresh
 	}
 	if since.IsZero() {
-		interval, since = progressAfter, p.started
+		interval, since = first, p.started
 	}
 	if now.Sub(since) < interval {
 		return
