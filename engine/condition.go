@@ -155,22 +155,45 @@ func (a *ahead) compare(c *condition) (want, found string, err error) {
 	} else if it, ok, err = v.get(c.key); err != nil {
 		return "", "", err
 	}
+	set := ok && !dueAt(it.deadline, a.now)
+	version := a.db.versionOf(it.seq)
+	if set && it.deadline != 0 {
+		a.timed = true
+	}
+	if c.holds(set, it.value, version) {
+		return "", "", nil
+	}
 	found = "no value"
-	if ok = ok && !dueAt(it.deadline, a.now); ok {
-		a.timed = a.timed || it.deadline != 0
-		found = "version " + a.versionOf(it.seq).String()
+	if set {
+		found = "version " + version.String()
 	}
-	switch {
-	case c.kind == ifAbsent && ok:
-		return "no value", found, nil
-	case c.kind == ifPresent && !ok:
-		return "a value", found, nil
-	case c.kind == ifVersion && !(ok && a.versionOf(it.seq) == c.version):
-		return "version " + c.version.String(), found, nil
-	case c.kind == ifValue && !(ok && bytes.Equal(it.value, c.value)):
-		return fmt.Sprintf("the value %q", c.value[:min(40, len(c.value))]), found, nil
-	}
-	return "", "", nil
+	return c.want(), found, nil
 }
 
-func (a *ahead) versionOf(seq uint64) Version { return a.db.versionOf(seq) }
+// holds reports whether the condition holds for a key that is set or not, to this value by the operation with this version.
+func (c *condition) holds(set bool, value []byte, version Version) bool {
+	switch c.kind {
+	case ifAbsent:
+		return !set
+	case ifPresent:
+		return set
+	case ifVersion:
+		return set && version == c.version
+	default: // ifValue
+		return set && bytes.Equal(value, c.value)
+	}
+}
+
+// want says in words what the condition asks for.
+func (c *condition) want() string {
+	switch c.kind {
+	case ifAbsent:
+		return "no value"
+	case ifPresent:
+		return "a value"
+	case ifVersion:
+		return "version " + c.version.String()
+	default: // ifValue
+		return fmt.Sprintf("the value %q", c.value[:min(40, len(c.value))])
+	}
+}
