@@ -45,8 +45,8 @@ const (
 const (
 	// pauseFactor is how many times as long as the last checkpoint took, and the spare that it uses up, none begins for want of
 	// memory: where they give little back, they take a fifth of the time.
-	pauseFactor         = 4
-	spareBytesPerSecond = 128 << 20
+	pauseFactor              = 4
+	spareBytesPerMillisecond = 128 << 10
 	// manyLogs is how many logs an open may find before that alone makes a checkpoint due.
 	manyLogs = 64
 )
@@ -226,7 +226,7 @@ func (c *checkpointer) finish() error {
 	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
 	took := time.Since(started)
 	if c.db.opts.MaxMemoryBytes > 0 {
-		spare := time.Duration(c.db.opts.LogFileBytes) * time.Second / spareBytesPerSecond
+		spare := time.Duration(c.db.opts.LogFileBytes/spareBytesPerMillisecond) * time.Millisecond
 		c.pause = time.Now().Add(pauseFactor * (took + spare))
 		c.resting.Store(true)
 	}
