@@ -23,7 +23,7 @@ import (
 var ctx = context.Background()
 
 // long lets tests take minutes instead of seconds.
-var long = os.Getenv("SMALLDB_TEST_LONG") != ""
+var long = enginetest.Long()
 
 // deadline is how long a test waits for what must happen before it gives up. It never decides what is right.
 const deadline = 60 * time.Second
