@@ -48,7 +48,6 @@ func (db *DB) freeze() (p *pending, err error) {
 		v := db.view.Load()
 		db.view.Store(&view{base: v.base, frozen: v.delta, delta: d})
 		db.logged.Store(0)
-		db.written.Store(0)
 		db.updates.Store(0)
 		db.refused.Store(false)
 		return nil

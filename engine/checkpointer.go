@@ -163,7 +163,7 @@ func (c *checkpointer) reached() bool {
 	}
 	logBytes := max(db.opts.CheckpointLogBytes, c.baseLen.Load())
 	return db.logged.Load() >= logBytes ||
-		db.written.Load() >= fileBytesFactor*logBytes ||
+		db.view.Load().delta.bytes.Load() >= fileBytesFactor*logBytes ||
 		!c.resting.Load() && db.crowded() ||
 		db.opts.CheckpointUpdates > 0 && db.updates.Load() >= db.opts.CheckpointUpdates
 }

@@ -56,6 +56,14 @@ func (c *contents) add(name string) {
 	}
 }
 
+// newestLog is the generation of the newest log; 0 if there is none.
+func (c *contents) newestLog() uint64 {
+	if len(c.logs) == 0 {
+		return 0
+	}
+	return c.logs[len(c.logs)-1]
+}
+
 // isTemporary reports whether this package gives such a name to a file that it is writing.
 func isTemporary(name string) bool {
 	whole, ok := strings.CutSuffix(name, format.TempSuffix)

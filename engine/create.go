@@ -48,12 +48,13 @@ const firstGeneration = 1
 
 // startWith makes the first checkpoint, which is durable under its name, the state, and starts an empty log at a position after it.
 func (db *DB) startWith(base *ckpt.Reader, at format.Position) error {
-	d, err := newDelta(db.seed, base.Footer().FileLen, 0)
+	r, err := newReplay(db.seed, base, nil)
 	if err != nil {
 		return err
 	}
-	db.restore(base, d, at)
-	start := &logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: d}
+	r.position = at
+	db.adopt(r)
+	start := &logStart{generation: firstGeneration, previous: format.Predecessor{Position: at}, delta: r.view.delta}
 	return db.firstLog(start, db.firstLogBytes())
 }
 
@@ -82,7 +83,7 @@ func (db *DB) mayCreate(c *contents) error {
 		return nil
 	}
 	// A creation ends before the first frame is written.
-	l, err := db.openLog(1)
+	l, err := openLog(db.dir, firstGeneration)
 	if errors.Is(err, ErrCorrupt) { // it got its name when its header was durable: it was whole once
 		return missing
 	}
@@ -112,14 +113,4 @@ func (db *DB) firstLog(start *logStart, size int64) error {
 	db.live = live
 	db.tail = format.Predecessor{Generation: live.id.Generation, Salt: live.id.Salt}
 	return nil
-}
-
-// restore makes base and d the state at a position.
-func (db *DB) restore(base *ckpt.Reader, d *delta, at format.Position) {
-	d.references.start(at.Seq)
-	db.view.Store(&view{base: base, delta: d})
-	db.epochs = base.Epochs()
-	db.clock.raise(at.Time)
-	db.epoch.Store(at.Epoch)
-	db.applied.Store(at.Seq)
 }

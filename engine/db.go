@@ -42,7 +42,6 @@ type DB struct {
 	operations atomic.Uint64
 	groups     atomic.Uint64
 	logged     atomic.Int64  // record bytes since the last checkpoint began
-	written    atomic.Int64  // bytes of frames since the last checkpoint began
 	updates    atomic.Uint64 // operations since the last checkpoint began
 	refused    atomic.Bool   // a set was refused for want of memory since the last checkpoint began
 	failure    atomic.Pointer[error]

@@ -129,7 +129,7 @@ func (db *DB) commitGroup(g *group) error {
 	if err := db.enter(frame, at, now); err != nil {
 		return db.fail(err)
 	}
-	db.count(g, len(frame))
+	db.count(g)
 	return nil
 }
 
@@ -160,13 +160,12 @@ func (db *DB) stamp() error {
 }
 
 // count keeps the counters, and wakes the checkpointer when a checkpoint may have become due.
-func (db *DB) count(g *group, frameLen int) {
+func (db *DB) count(g *group) {
 	ops := uint64(len(db.entering))
 	db.operations.Add(ops)
 	first := db.updates.Add(ops) == ops // since the last checkpoint
 	db.groups.Add(1)
 	db.logged.Add(int64(g.bytes))
-	db.written.Add(int64(frameLen))
 	if first || db.checkpointer.reached() {
 		db.checkpointer.poke()
 	}
