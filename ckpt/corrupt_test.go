@@ -94,6 +94,7 @@ func TestEveryFlippedBit(t *testing.T) {
 	records := smallSet()
 	f := stored(t, whole)
 	require.NoError(t, verify(f))
+	require.NoError(t, ckpt.VerifySums(bytes.NewReader(whole), int64(len(whole)), name))
 	exact, err := checkDamaged(f, records)
 	require.NoError(t, err)
 	require.True(t, exact)
@@ -102,6 +103,8 @@ func TestEveryFlippedBit(t *testing.T) {
 		for bit := range 8 {
 			whole[at] = original ^ 1<<bit
 			c := requireCorrupt(t, ckpt.Verify(bytes.NewReader(whole), int64(len(whole)), name), "bit %d of byte %d", bit, at)
+			require.LessOrEqual(t, c.Offset, int64(at))
+			c = requireCorrupt(t, ckpt.VerifySums(bytes.NewReader(whole), int64(len(whole)), name), "sums: bit %d of byte %d", bit, at)
 			require.LessOrEqual(t, c.Offset, int64(at))
 
 			_, err := f.WriteAt(whole[at:at+1], int64(at))

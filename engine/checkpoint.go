@@ -19,6 +19,7 @@ type pending struct {
 	position   format.Position
 	epochs     []format.EpochStart
 	built      *ckpt.Reader // its checkpoint, durable under its name; version may name it already, so it is never made again
+	source     uint64       // generation of the checkpoint that it was made from
 }
 
 // deltaLogs are the generations of the logs that are mapped in a delta.
@@ -61,18 +62,16 @@ func (c *checkpointer) complete(p *pending) error {
 	db := c.db
 	v := db.view.Load()
 	if p.built == nil {
-		built, err := db.writeCheckpoint(p, &view{base: v.base, frozen: v.frozen}, c.interrupted)
-		if err != nil {
+		if err := c.build(p, v); err != nil {
 			return fmt.Errorf("%s: %w", format.CheckpointName(p.generation), err)
 		}
-		p.built = built
 	}
 	next := p.built
 	if err := c.interrupted(); err != nil {
 		return err
 	}
 	version := versionFor(next)
-	version.Previous = v.base.Header().Generation
+	version.Previous = p.source
 	if err := publish(db.dir, version); err != nil {
 		return fmt.Errorf("switch to %s: %w", format.CheckpointName(p.generation), err)
 	}
@@ -81,8 +80,23 @@ func (c *checkpointer) complete(p *pending) error {
 	logs := *v.frozen.logs.Load()
 	c.deltas = append(c.deltas, deltaLogs{logs[0].generation, logs[len(logs)-1].generation, v.frozen.gone})
 	v = nil
-	c.retire(version.Previous)
+	db.kept.Store(p.source)
+	c.retire(p)
 	runtime.GC() // the heap is small, and what the old view mapped goes now
+	return nil
+}
+
+// build makes the checkpoint of a frozen state: from the base and the frozen delta, or, where those are damaged, from files.
+func (c *checkpointer) build(p *pending, v *view) (err error) {
+	p.source = v.base.Header().Generation
+	p.built, err = c.db.writeCheckpoint(p, &view{base: v.base, frozen: v.frozen}, c.interrupted)
+	if err == nil || !errors.Is(err, ErrCorrupt) || c.interrupted() != nil {
+		return err
+	}
+	_ = c.db.meet(err)
+	if failure := c.rebuild(p, err); failure != nil {
+		return errors.Join(err, failure)
+	}
 	return nil
 }
 
@@ -173,10 +187,10 @@ func (w *walk) build(b *ckpt.Builder, interrupted func() error) error {
 	}
 }
 
-// retire removes what neither the base nor the checkpoint before it needs. A log that is not mapped any
+// retire removes what neither the base nor the checkpoint that it was made from needs. A log that is not mapped any
 // more becomes the spare, if there is none. What cannot be removed now is garbage for the next time.
-func (c *checkpointer) retire(kept uint64) {
-	db := c.db
+func (c *checkpointer) retire(p *pending) {
+	db, kept := c.db, p.source
 	contents, err := readContents(db.dir)
 	if err != nil {
 		db.logger.Warn("nothing retired", "error", err)
@@ -185,7 +199,7 @@ func (c *checkpointer) retire(kept uint64) {
 	c.deltas = slices.DeleteFunc(c.deltas, func(d deltaLogs) bool { return d.gone.Load() })
 	var errs []error
 	for _, n := range contents.checkpoints {
-		if n < kept {
+		if n < p.generation && n != kept {
 			errs = append(errs, db.dir.Remove(format.CheckpointName(n)))
 		}
 	}

@@ -26,6 +26,7 @@ type checkpointer struct {
 	pause     time.Time   // not before, for want of memory, while resting
 	backoff   time.Duration
 
+	repair  atomic.Bool  // damage was met: a checkpoint is due, whether anything has changed or not
 	resting atomic.Bool  // a checkpoint has ended and none may begin yet for want of memory; stored by the goroutine
 	baseLen atomic.Int64 // size of the base, in bytes; stored by the goroutine
 
@@ -36,10 +37,12 @@ type checkpointer struct {
 	generation uint64        // of the checkpoint that version names
 }
 
-// A failed checkpoint is tried again after retryMin, and each further time after twice as long, up to retryMax.
+// A failed checkpoint is tried again after retryMin, and each further time after twice as long, up to retryMax, or retryDamaged if it
+// failed for damage: that hardly goes away, and each attempt reads everything before it.
 const (
-	retryMin = 100 * time.Millisecond
-	retryMax = 30 * time.Second
+	retryMin     = 100 * time.Millisecond
+	retryMax     = 30 * time.Second
+	retryDamaged = 10 * time.Minute
 )
 
 const (
@@ -142,7 +145,7 @@ func (c *checkpointer) due() bool {
 	if c.resting.Load() && !time.Now().Before(c.pause) {
 		c.resting.Store(false)
 	}
-	if !c.resting.Load() && db.pressed() || c.scattered() {
+	if c.repair.Load() || !c.resting.Load() && db.pressed() || c.scattered() {
 		return true
 	}
 	if db.updates.Load() == 0 {
@@ -181,6 +184,8 @@ func (c *checkpointer) schedule(timer *time.Timer) {
 	case c.db.opts.DisableBackgroundCheckpoint, c.db.failed() != nil: // then none becomes due
 	case !c.retry.IsZero():
 		at = c.retry
+	case c.repair.Load():
+		at = time.Now()
 	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
 		at = c.changed.Add(c.db.opts.CheckpointInterval)
 		fallthrough
@@ -204,7 +209,7 @@ func (c *checkpointer) checkpoint() error {
 			return err
 		}
 	}
-	if c.db.updates.Load() == 0 && !c.db.anyDue() {
+	if c.db.updates.Load() == 0 && !c.db.anyDue() && !c.repair.Load() {
 		c.retry, c.backoff = time.Time{}, 0
 		return nil
 	}
@@ -231,6 +236,7 @@ func (c *checkpointer) finish() error {
 		c.resting.Store(true)
 	}
 	c.succeeded(c.pending.generation, took)
+	c.db.healed(c.pending)
 	c.pending = nil
 	return nil
 }
@@ -239,7 +245,11 @@ func (c *checkpointer) failed(err error) error {
 	if c.ctx.Err() != nil || errors.Is(err, ErrClosed) {
 		return ErrClosed
 	}
-	c.backoff = min(max(retryMin, 2*c.backoff), retryMax)
+	longest := retryMax
+	if errors.Is(err, ErrCorrupt) {
+		longest = retryDamaged
+	}
+	c.backoff = min(max(retryMin, 2*c.backoff), longest)
 	c.retry = time.Now().Add(c.backoff)
 	_ = c.db.meet(err)
 	c.db.logger.Warn("checkpoint failed, it will be tried again", "error", err, "in", c.backoff)

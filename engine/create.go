@@ -36,6 +36,7 @@ func (db *DB) create(c *contents) error {
 	if err := publish(db.dir, versionFor(base)); err != nil {
 		return err
 	}
+	db.kept.Store(firstGeneration)
 	db.recovery.Created, db.recovery.Clean = true, true
 	return nil
 }

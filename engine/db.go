@@ -45,9 +45,14 @@ type DB struct {
 	updates    atomic.Uint64 // operations since the last checkpoint began
 	refused    atomic.Bool   // a set was refused for want of memory since the last checkpoint began
 	failure    atomic.Pointer[error]
-	damage     atomic.Pointer[error] // the first that was met
+	damage     atomic.Pointer[error] // the first that was met and not repaired
+	repairs    atomic.Uint64         // times that damage was repaired
+	// kept is the generation of the checkpoint before the base, or of the base: files before it no state needs, and logs
+	// before it may be rewritten. It is stored before that.
+	kept atomic.Uint64
 
 	checkpointer *checkpointer
+	scrubber     *scrubber
 	warmer       warmer
 	counting     sync.Mutex            // one counts keys at a time, so that time rises
 	final        atomic.Pointer[usage] // when it was closed
@@ -80,6 +85,8 @@ func (db *DB) Stats() Stats {
 	}
 	u := db.usage()
 	s.Keys, s.MemoryBytes = u.keys, u.memory
+	s.Repairs = db.repairs.Load()
+	s.Scrub = db.scrubber.last()
 	db.checkpointer.report(&s)
 	return s
 }
@@ -159,22 +166,6 @@ func (db *DB) failed() error {
 	return nil
 }
 
-// meet notes the first damage and returns err.
-func (db *DB) meet(err error) error {
-	if errors.Is(err, ErrCorrupt) && db.damage.CompareAndSwap(nil, &err) {
-		db.logger.Error("damaged data", "error", err)
-	}
-	return err
-}
-
-// damaged returns what meet was called with first.
-func (db *DB) damaged() error {
-	if err := db.damage.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
 // Close waits for the writes that were handed over, seals the log and releases the directory. It makes
 // no checkpoint; one that is under way is given up. A second Close waits for the first and returns the same.
 // Later calls of other methods return ErrClosed.
@@ -189,6 +180,7 @@ func (db *DB) Close() error {
 
 func (db *DB) close() error {
 	db.warmer.stop()
+	db.scrubber.stop()
 	db.checkpointer.stop()
 	db.pipeline.stop(ErrClosed)
 	err := db.prepareSeal()

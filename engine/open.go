@@ -122,12 +122,13 @@ func (db *DB) clean(c *contents, pointer *format.VersionFile) (spare bool, err e
 	if pointer.Previous != 0 {
 		kept = min(kept, pointer.Previous)
 	}
+	db.kept.Store(kept)
 	garbage := c.temporary
 	if c.newVersion { // readPointer has renamed it if it counted
 		garbage = append(garbage, format.NewVersionName)
 	}
 	for _, n := range c.checkpoints {
-		if n < kept || n > pointer.Generation {
+		if n != kept && n != pointer.Generation {
 			garbage = append(garbage, format.CheckpointName(n))
 		}
 	}
@@ -152,7 +153,12 @@ func (db *DB) clean(c *contents, pointer *format.VersionFile) (spare bool, err e
 func (db *DB) start(spare bool) {
 	db.spares = newSpares(db.dir, db.opts.LogFileBytes, spare, db.logger)
 	db.pipeline = newPipeline(pipelineLimit{group: format.MaxGroupLen, queue: queueBytes}, db.commit)
+	db.scrubber = newScrubber(db)
 	db.checkpointer = newCheckpointer(db)
+	go db.scrubber.run()
+	if len(db.recovery.Repaired) > 0 {
+		db.repair() // what is left of the damage
+	}
 	if db.opts.WarmUp == WarmUpBackground {
 		db.warmer.start(db.view.Load())
 	}

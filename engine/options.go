@@ -46,6 +46,13 @@ type Options struct {
 	// DisableBackgroundCheckpoint leaves checkpoints to Checkpoint alone. Default: false.
 	DisableBackgroundCheckpoint bool
 
+	// ScrubInterval is how often all files are read from the disk and compared with their checksums, in the background; the first time a
+	// minute after Open, or one interval if that is shorter. Stats.Scrub says what was found. Damage is repaired by a checkpoint where what is
+	// intact allows it. Negative means never. Default: 24 h.
+	ScrubInterval time.Duration
+	// ScrubBytesPerSecond is how fast that may be. Default: 32 MiB.
+	ScrubBytesPerSecond int64
+
 	// MaxValueBytes is the size of the largest value that is accepted, at most format.MaxValueLen. Default: 16 MiB.
 	MaxValueBytes int
 	// MaxMemoryBytes bounds Stats.MemoryBytes: beyond it sets are refused with ErrFull, while reads and deletes go on. A
@@ -77,6 +84,8 @@ type Options struct {
 const (
 	DefaultCheckpointInterval = 60 * time.Second
 	DefaultCheckpointLogBytes = 256 << 20
+	DefaultScrubInterval      = 24 * time.Hour
+	DefaultScrubRate          = 32 << 20
 	DefaultMaxValueBytes      = 16 << 20
 	DefaultLogFileBytes       = 64 << 20
 )
@@ -88,6 +97,8 @@ const minLogFileBytes = 16 * format.BlockSize
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.CheckpointInterval, DefaultCheckpointInterval)
 	setDefault(&o.CheckpointLogBytes, DefaultCheckpointLogBytes)
+	setDefault(&o.ScrubInterval, DefaultScrubInterval)
+	setDefault(&o.ScrubBytesPerSecond, DefaultScrubRate)
 	setDefault(&o.MaxValueBytes, DefaultMaxValueBytes)
 	setDefault(&o.LogFileBytes, DefaultLogFileBytes)
 	setDefault(&o.FrameAlign, format.BlockSize)
@@ -118,6 +129,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("options: WarmUp %d is not a mode of it", o.WarmUp)
 	case o.CheckpointLogBytes < 0:
 		return fmt.Errorf("options: CheckpointLogBytes %d is negative", o.CheckpointLogBytes)
+	case o.ScrubBytesPerSecond < 0:
+		return fmt.Errorf("options: ScrubBytesPerSecond %d is negative", o.ScrubBytesPerSecond)
 	case o.MaxMemoryBytes < 0:
 		return fmt.Errorf("options: MaxMemoryBytes %d is negative", o.MaxMemoryBytes)
 	case o.MaxValueBytes < 0 || o.MaxValueBytes > format.MaxValueLen:

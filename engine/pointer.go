@@ -89,6 +89,10 @@ func readVersionFile(dir mmapio.Dir, name string) (*format.VersionFile, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return decodeVersionFile(f, name)
+}
+
+func decodeVersionFile(f io.ReaderAt, name string) (*format.VersionFile, error) {
 	buf := make([]byte, format.VersionFileLen+1) // one more, to see a file that is too long
 	n, err := f.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {

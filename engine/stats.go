@@ -24,11 +24,26 @@ type Stats struct {
 	Warm bool
 	// Failure is why nothing is acknowledged any more (see ErrPoisoned); nil while all is well.
 	Failure error
-	// Damage is the first damage that a read or a checkpoint has met: an ErrCorrupt that names the place; nil while all is well. What
-	// is not damaged is served as ever.
-	Damage error
+	// Damage is the first damage that a read, a checkpoint or the scrubber has met in what the state is read from: an ErrCorrupt that names the
+	// place; nil while all is well, and again once a checkpoint has replaced it. What is not damaged is served as ever.
+	Damage  error
+	Repairs uint64 // times that a checkpoint has replaced what was damaged
+	Scrub   Scrub  // what the scrubber found last
 
 	Recovery Recovery // what Open found and did
+}
+
+// Scrub is the outcome of the scrubber's last pass over the files (see Options.ScrubInterval).
+type Scrub struct {
+	Passes uint64        // completed since the open
+	Ended  time.Time     // when the last one ended; zero before the first
+	Took   time.Duration // by the last one
+	Bytes  uint64        // read by it from the disk
+	// Damage is the first damage that the last pass has found, in a file that the state or the repair of its checkpoint needs: an ErrCorrupt that names
+	// the place; nil if there is none, and again once checkpoints have left that file behind.
+	Damage error
+	// Failure is what kept the last pass from reading everything; nil if nothing did.
+	Failure error
 }
 
 // Recovery says what Open found and did.

@@ -4,7 +4,7 @@
 //
 // # Routes
 //
-//	GET    /v1/health      200 {"ok":true}; 503 {"ok":false,"reason":R} once no write is acknowledged any more, or damage was met
+//	GET    /v1/health      200 {"ok":true}; 503 {"ok":false,"reason":R} once no write is acknowledged any more, and while there is damage
 //	GET    /v1/role        200 {"role":"primary"}
 //	GET    /v1/kv/{key}    200 {"key":K,"value":V,"encoding":"base64"}; 404
 //	PUT    /v1/kv/{key}    200 {"ok":true}

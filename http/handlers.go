@@ -195,7 +195,7 @@ func (s *Server) checkpoint(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) health(w http.ResponseWriter) {
 	stats := s.store.Stats()
-	if failure := cmp.Or(stats.Failure, stats.Damage); failure != nil {
+	if failure := cmp.Or(stats.Failure, stats.Damage, stats.Scrub.Damage); failure != nil {
 		answer(w, http.StatusServiceUnavailable, appendField(nil, `{"ok":false,"reason":`, failure.Error()))
 		return
 	}

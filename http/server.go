@@ -53,8 +53,8 @@ type Store interface {
 	Backup(ctx context.Context, w io.Writer) (engine.Version, error)
 	// Checkpoint returns when a checkpoint of the present state is durable.
 	Checkpoint(ctx context.Context) error
-	// Stats says whether the store is well: it acknowledges writes while Failure is nil, and has
-	// met no damage while Damage is nil.
+	// Stats says whether the store is well: it acknowledges writes while Failure is nil, and knows
+	// of no damage while Damage and Scrub.Damage are nil.
 	Stats() engine.Stats
 }
 

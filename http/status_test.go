@@ -76,9 +76,12 @@ func TestWhatWaitedTooLong(t *testing.T) {
 // TestHealthAfterDamage: damage turns health red; a failure of the log is the graver reason.
 func TestHealthAfterDamage(t *testing.T) {
 	store := newStore()
-	store.stats.Damage = errors.New("checkpoint.3: bad checksum")
+	store.stats.Scrub.Damage = errors.New("checkpoint.2: bad checksum")
 	server := kvhttp.NewServer(store, kvhttp.Options{})
 	got := call(server, "GET", "/v1/health", "")
+	assert.Equal(t, answered{503, got.header, `{"ok":false,"reason":"checkpoint.2: bad checksum"}` + "\n"}, got)
+	store.stats.Damage = errors.New("checkpoint.3: bad checksum")
+	got = call(server, "GET", "/v1/health", "")
 	assert.Equal(t, answered{503, got.header, `{"ok":false,"reason":"checkpoint.3: bad checksum"}` + "\n"}, got)
 	store.stats.Failure = errors.New("logfile.4: input/output error")
 	got = call(server, "GET", "/v1/health", "")

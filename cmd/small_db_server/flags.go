@@ -35,6 +35,10 @@ func parseFlags(args []string, help io.Writer) (config, error) {
 	flags.Int64Var(&c.engine.MaxMemoryBytes, "max-memory-bytes", 0, "`bytes` that the database may take in memory; beyond it PUT is answered with 507; 0 means no limit")
 	flags.BoolVar(&c.engine.LockMemory, "lock-memory", false, "keep the mapped files in memory (mlock); see ulimit -l")
 	flags.Func("warm-up", "read the checkpoint into memory at the start: `off`, background, or wait (serve only once it is done); default off", c.setWarmUp)
+	flags.DurationVar(&c.engine.ScrubInterval, "scrub-interval", 0,
+		fmt.Sprintf("how often all files are read from the disk and verified in the background; 0 means %v, negative never", engine.DefaultScrubInterval))
+	flags.Int64Var(&c.engine.ScrubBytesPerSecond, "scrub-bytes-per-second", 0,
+		fmt.Sprintf("`bytes` that this reads in a second at most; 0 means %d", int64(engine.DefaultScrubRate)))
 	flags.DurationVar(&c.shutdownTimeout, "shutdown-timeout", 5*time.Second, "how long requests may go on after the signal to stop")
 	flags.BoolVar(&c.showVersion, "version", false, "print the version and exit")
 

@@ -50,10 +50,32 @@ type server struct {
 	stderr *bytes.Buffer // to be read after wait
 }
 
+// command is the binary with an address that is free.
+func command(args ...string) *exec.Cmd {
+	return exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...)
+}
+
 // startServer starts the binary and waits until it has said where it listens.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{cmd: exec.Command(binary, append([]string{"-addr", "127.0.0.1:0"}, args...)...), stderr: new(bytes.Buffer)}
+	return startCommand(t, command(args...))
+}
+
+// startCommand does so with any command that speaks like the binary.
+func startCommand(t *testing.T, cmd *exec.Cmd) *server {
+	t.Helper()
+	s, err := tryCommand(t, cmd)
+	if err != nil {
+		_ = s.cmd.Wait()
+		t.Fatalf("%v after %q, stderr %q", err, s.intro, s.stderr)
+	}
+	return s
+}
+
+// tryCommand returns an error if the command does not come to say where it listens.
+func tryCommand(t *testing.T, cmd *exec.Cmd) (*server, error) {
+	t.Helper()
+	s := &server{cmd: cmd, stderr: new(bytes.Buffer)}
 	s.cmd.Stderr = s.stderr
 	stdout, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -63,14 +85,13 @@ func startServer(t *testing.T, args ...string) *server {
 	for !strings.Contains(s.intro, "  address ") {
 		line, err := s.rest.ReadString('\n')
 		if err != nil {
-			_ = s.cmd.Wait()
-			t.Fatalf("%v after %q, stderr %q", err, s.intro, s.stderr)
+			return s, err
 		}
 		s.intro += line
 	}
 	s.addr = s.field("address")
 	require.NotEmpty(t, s.addr, s.intro)
-	return s
+	return s, nil
 }
 
 // field is what the introduction says about name.
@@ -285,7 +306,8 @@ func TestVersionAndHelp(t *testing.T) {
 	out, err = exec.Command(binary, "-h").Output()
 	require.NoError(t, err)
 	for _, flag := range []string{"dir", "create", "addr", "checkpoint-interval", "checkpoint-updates", "checkpoint-log-bytes",
-		"disable-background-checkpoint", "max-memory-bytes", "lock-memory", "warm-up", "shutdown-timeout", "version"} {
+		"disable-background-checkpoint", "max-memory-bytes", "lock-memory", "warm-up",
+		"scrub-interval", "scrub-bytes-per-second", "shutdown-timeout", "version"} {
 		assert.Regexp(t, `(?m)^  -`+flag+`\b`, string(out))
 	}
 }
