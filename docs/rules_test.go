@@ -34,6 +34,7 @@ type room struct {
 	theirs  []string // packages of others
 	netHTTP bool     // and net/http
 	tests   []string // packages of this module that its tests may import as well
+	support []string // support for tests that it may import: the product's own test of a disk needs the same faults and crashes
 }
 
 // rooms is the table of imports. An import leads to a lower floor, and only along this table.
@@ -47,8 +48,9 @@ var rooms = map[string]room{
 	"replicate":             {floor: 3, ours: []string{"format", "logrecord"}, theirs: []string{xxhash}},
 	"http":                  {floor: 3, ours: []string{"engine", "format"}, netHTTP: true},
 	"cmd/smalldb/reference": {floor: 3, ours: []string{"format"}},
+	"cmd/smalldb/torture":   {floor: 3, ours: []string{"engine", "format", "mmapio"}, support: []string{"mmapio/mmapiotest"}},
 	"cmd/smalldb": {
-		floor: 4, ours: []string{"ckpt", "engine", "engine/inspect", "format", "http", "mmapio", "cmd/smalldb/reference"},
+		floor: 4, ours: []string{"ckpt", "engine", "engine/inspect", "format", "http", "mmapio", "cmd/smalldb/reference", "cmd/smalldb/torture"},
 		theirs: []string{"github.com/schollz/progressbar/v3", "golang.org/x/term"}, netHTTP: true, // as a client
 	},
 	"cmd/small_db_server":  {floor: 4, ours: []string{"engine", "format", "http", "mmapio", "replicate"}},
@@ -59,7 +61,7 @@ var rooms = map[string]room{
 var beside = []string{"benchmarks", "docs", "fuzz"}
 
 // testLibraries may be imported by tests, and by what is there for tests only.
-var testLibraries = []string{"github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"}
+var testLibraries = []string{"github.com/anishathalye/porcupine", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"}
 
 // file is a parsed Go file.
 type file struct {
@@ -179,6 +181,7 @@ func (f *file) forbids(imported string) string {
 	switch {
 	case isOurs && slices.Contains(beside, ours):
 		return "nobody imports what stands beside"
+	case isOurs && !forTests && slices.Contains(here.support, ours):
 	case isOurs && supportOf(ours) != "" && !forTests:
 		return "it is there for tests only"
 	case isOurs && forTests:
@@ -239,6 +242,9 @@ func TestForbids(t *testing.T) {
 		{"replicate/a.go", module + "engine", false},
 		{"engine/inspect/a.go", module + "engine", false},
 		{"engine/inspect/a_test.go", module + "engine/enginetest", true},
+		{"cmd/smalldb/torture/a.go", module + "mmapio/mmapiotest", true},
+		{"cmd/smalldb/torture/a.go", module + "engine/enginetest", false},
+		{"cmd/smalldb/a.go", module + "mmapio/mmapiotest", false},
 		{"cmd/small_db_server/a.go", "net/http", false},
 		{"cmd/small_db_server/a.go", module + "engine", true},
 	} {
