@@ -57,13 +57,10 @@ func (p *scrub) all() error {
 func (p *scrub) logs(from, to uint64, end int64) error {
 	for n := to; n >= from; n-- {
 		before, err := p.log(n, end)
-		if err := p.note(err); err != nil {
+		if err = p.note(err); err != nil {
 			return err
 		}
-		if err != nil || before.Generation != n-1 { // what is before it, nobody says
-			before.End = 0
-		}
-		end = before.End
+		end = before.End // 0 if its first blocks are damaged: then nobody says
 	}
 	return nil
 }
