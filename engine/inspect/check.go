@@ -36,24 +36,33 @@ const defaultMaxFindings = 1000
 //
 // Errors: mmapio.ErrLocked (a process has the database open), ErrNoDatabase, the context's, and those of opening the directory.
 func Check(ctx context.Context, dir string, opts CheckOptions) (*Report, error) {
-	d, err := mmapio.OpenDir(dir, false)
+	c, closeIt, err := openChecker(ctx, dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", dir, err)
 	}
-	defer d.Close()
-	c := newChecker(ctx, d, opts)
-	switch lock, err := mmapio.LockShared(d, format.LockName); {
-	case err == nil:
-		defer lock.Close()
-	case errors.Is(err, fs.ErrNotExist):
-		c.note(format.LockName, "there is no such file, so nothing keeps a process from opening the database during this check")
-	default:
-		return nil, fmt.Errorf("check %s: %w", dir, err)
-	}
+	defer closeIt()
 	if err := c.run(); err != nil {
 		return nil, fmt.Errorf("check %s: %w", dir, err)
 	}
 	return c.report, nil
+}
+
+// openChecker opens a directory, locked so that no process writes to it before closeIt is called.
+func openChecker(ctx context.Context, dir string, opts CheckOptions) (c *checker, closeIt func(), err error) {
+	d, err := mmapio.OpenDir(dir, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	c = newChecker(ctx, d, opts)
+	lock, err := mmapio.LockShared(d, format.LockName)
+	switch {
+	case err == nil:
+		return c, func() { _, _ = lock.Close(), d.Close() }, nil // read only
+	case errors.Is(err, fs.ErrNotExist):
+		c.note(format.LockName, "there is no such file, so nothing keeps a process from opening the database meanwhile")
+		return c, func() { _ = d.Close() }, nil
+	}
+	return nil, nil, errors.Join(err, d.Close())
 }
 
 // checker is a check under way.
@@ -63,7 +72,8 @@ type checker struct {
 	dir      mmapio.Dir
 	report   *Report
 	progress progress
-	findings int // also those omitted
+	findings int     // also those omitted
+	salvage  *Repair // what of the logs is saved; nil unless a copy is to be made
 
 	checkpoints map[uint64]*checkpoint
 	logs        map[uint64]*log
@@ -103,12 +113,16 @@ func (c *checker) run() error {
 			return err
 		}
 	}
+	c.salvage.distrustPointers(c)
 	unfinished, err := c.choosePointer()
 	if err != nil {
 		return err
 	}
 	c.checkIdentities()
 	c.checkCheckpoints(unfinished)
+	if err := c.salvage.begin(c, unfinished); err != nil {
+		return err
+	}
 	if err := c.checkLogs(unfinished); err != nil {
 		return err
 	}

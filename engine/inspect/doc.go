@@ -1,5 +1,6 @@
 // Package inspect looks at the files of a data directory without a database: Check verifies all of them and says what is damaged
-// and what follows from it, DumpLog and DumpCheckpoint show what is in one, damaged or not.
+// and what follows from it, DumpLog and DumpCheckpoint show what is in one, damaged or not, and Repair makes a backup of all that
+// is intact in a damaged directory.
 //
 // It writes nothing and needs no permission to. It shares the byte layouts (package format) and the verification of a whole checkpoint
 // (package ckpt) with the engine, and nothing of its recovery: logs are read by a walker of its own,

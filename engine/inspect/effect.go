@@ -45,13 +45,14 @@ func (c *checker) judgePointer(f *Finding) {
 	case c.pointer == nil:
 		f.Effect, f.Follows = EffectLost, "there is no intact checkpoint that it could be made from"
 	case c.rebuilt:
-		f.Effect = EffectRepairable
+		f.Effect, f.inPlace = EffectRepairable, true
 		f.Follows = fmt.Sprintf("nothing is lost: it can be made from %s and the logs since; to repair: stop every process, ", format.CheckpointName(c.pointer.Generation))
 		if !c.has(f.File) {
 			f.Follows += "make an empty file of that name, "
 		}
 		f.Follows += "and open the directory"
 	default:
+		f.inPlace = true
 		f.Effect, f.Follows = EffectRepairable, fmt.Sprintf("nothing is lost: %s says the same, and the next open puts it in its place", format.NewVersionName)
 	}
 }
@@ -70,7 +71,7 @@ func (c *checker) judgeCheckpoint(f *Finding) {
 	case f.generation != base && c.checkpoints[base].usable():
 		f.Follows = fmt.Sprintf("nothing is lost, but %s could not be repaired until the next checkpoint", format.CheckpointName(base))
 	case previous != 0 && c.checkpoints[previous].sound() && c.logsIntact(previous, base):
-		f.Effect = EffectRepairable
+		f.Effect, f.inPlace = EffectRepairable, true
 		f.Follows = fmt.Sprintf("nothing is lost: %s and the logs from %s on hold the same; to repair: stop every process, ", format.CheckpointName(previous), format.LogName(previous))
 		if c.has(f.File) {
 			f.Follows += fmt.Sprintf("move %s away, ", f.File)

@@ -239,7 +239,7 @@ func TestCrashImagesAreNoDamage(t *testing.T) {
 	}
 	dir := inMemory(t)
 	seen := map[uint64]bool{}
-	none := 0
+	none, copies := 0, 0
 	for i := 0; i < len(cuts); i += stride {
 		mode := modes[(i/stride)%len(modes)]
 		image := replayer.Image(cuts[i], mode, uint64(i))
@@ -257,13 +257,21 @@ func TestCrashImagesAreNoDamage(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.Empty(t, damage(r), "cut %v, mode %v: %q", cuts[i], mode, maps.Keys(image))
+		saved := repaired(t, dir)
 		plain := quiet(dir)
 		db, err := engine.Open(plain)
 		require.NoError(t, err)
+		if saved != nil { // and a copy has what an open finds
+			require.False(t, saved.Lossy(), "cut %v, mode %v: %+v", cuts[i], mode, saved.Lost)
+			require.Equal(t, db.Version().Seq, saved.LastSeq, "cut %v, mode %v", cuts[i], mode)
+			require.Equal(t, db.Stats().Keys, saved.Keys, "cut %v, mode %v", cuts[i], mode)
+			copies++
+		}
 		require.Equal(t, db.Version().Seq, r.Tail.Seq, "cut %v, mode %v", cuts[i], mode)
 		require.NoError(t, db.Close())
 		require.Empty(t, damage(check(t, dir)), "after the engine has repaired it: cut %v, mode %v", cuts[i], mode)
 	}
-	t.Logf("%d calls, %d cuts, %d different images, %d of them of no database yet", len(trace), len(cuts), len(seen), none)
+	t.Logf("%d calls, %d cuts, %d different images, %d of them of no database yet, %d copied", len(trace), len(cuts), len(seen), none, copies)
+	require.Greater(t, copies, 50)
 	require.Greater(t, len(seen), 50)
 }

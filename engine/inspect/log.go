@@ -19,11 +19,20 @@ type log struct {
 	before     format.Predecessor
 	beforeErr  error
 	trailer    *format.Trailer // that was read; nil if there is none
+	stranger   bool            // it is of another database or another history: nothing of it is saved
 	walked     bool            // to its end, or as far as it can be read
 	damaged    bool            // an operation that it held cannot be read
 }
 
 func (l *log) headIntact() bool { return l.idErr == nil && l.beforeErr == nil }
+
+// identified reports whether block 0 is intact: it may name a log that does not belong here, and another size than the file has.
+func (l *log) identified() bool { return l.id.Generation != 0 }
+
+// names reports whether a log says that it follows another one, whatever its salt.
+func (l *log) names(before *log) bool {
+	return l != nil && l.beforeErr == nil && l.before.Generation == before.generation
+}
 
 // readLogHead reads blocks 0 and 1. What is wrong with them is reported by checkLogs, if they are needed.
 func (c *checker) readLogHead(l *log) error {
@@ -61,6 +70,7 @@ func readHead(src *source, salt uint64) (id format.LogIdentity, before format.Pr
 	if idErr != nil {
 		id = format.LogIdentity{
 			Align: binary.LittleEndian.Uint32(blocks[logAlignAt:]), Salt: binary.LittleEndian.Uint64(blocks[logSaltAt:]), Size: src.size,
+			UUID: format.UUID(blocks[logUUIDAt : logUUIDAt+len(format.UUID{})]),
 		}
 		if salt != 0 {
 			id.Salt = salt
@@ -81,9 +91,10 @@ func readHead(src *source, salt uint64) (id format.LogIdentity, before format.Pr
 	return id, before, idErr, beforeErr
 }
 
-// Where block 0 of a log has the alignment and the salt, in bytes.
+// Where block 0 of a log has the alignment, the UUID and the salt, in bytes.
 const (
 	logAlignAt = 12
+	logUUIDAt  = 16
 	logSaltAt  = 40
 )
 
@@ -143,6 +154,7 @@ func (c *checker) checkLogs(unfinished bool) error {
 			return err
 		}
 		replay = c.replayFrom(n, replay)
+		c.salvage.arrive(n)
 		if l := c.logs[n]; l == nil {
 			c.missingLog(n, &h)
 			replay.broken()
@@ -186,6 +198,7 @@ func (c *checker) missingLog(n uint64, h *history) {
 		f.What = fmt.Sprintf("the log is missing, but the trailer of %s names it", h.log.name)
 	}
 	c.add(f)
+	c.salvage.lose(f.File, -1, f.What, true)
 }
 
 // walkLog checks a log and moves h to its end.
@@ -193,6 +206,7 @@ func (c *checker) walkLog(l *log, h *history, newest bool, replay *replayed) err
 	src, closeIt := c.open(l.name, l.size, aboutLog, l.generation)
 	if src == nil {
 		replay.broken()
+		c.salvage.lose(l.name, -1, "it cannot be opened", true)
 		*h = history{log: l}
 		return c.ctx.Err()
 	}
@@ -210,10 +224,12 @@ func (c *checker) walkLog(l *log, h *history, newest bool, replay *replayed) err
 		next.before.End >= format.LogHeaderSize && next.before.End <= l.size {
 		w.end, w.endSeq = next.before.End, next.before.Position.Seq
 	}
+	c.salvage.enter(l, h)
 	v := visit{c: c, l: l, replay: replay, summary: c.report.file(l.name)}
 	if err := v.run(w); err != nil {
 		return err
 	}
+	c.salvage.leave(l, w)
 	if l.idErr != nil && l.beforeErr != nil && v.summary.Frames == 0 && w.end == 0 {
 		c.unreadable(l, h)
 	} else {
@@ -229,6 +245,7 @@ func (c *checker) walkLog(l *log, h *history, newest bool, replay *replayed) err
 // unreadable adds the finding that nothing in a log can be verified.
 func (c *checker) unreadable(l *log, h *history) {
 	l.damaged = true
+	c.salvage.lose(l.name, format.LogHeaderSize, "without its first two blocks none of its frames can be verified", true)
 	f := Finding{File: l.name, Offset: format.LogHeaderSize, Severity: Damage, What: "without its first two blocks none of its frames can be verified",
 		Err: l.idErr, about: aboutLog, generation: l.generation}
 	if h.known {
@@ -245,6 +262,17 @@ func (c *checker) checkHead(l *log, h *history, src *source) {
 		if beforeErr == nil {
 			l.id, l.before, l.beforeErr = id, before, nil
 			l.id.Align = align
+		}
+	}
+	if next := c.logs[l.generation+1]; l.idErr != nil && l.beforeErr != nil && next.names(l) { // and so does its successor
+		id, before, _, beforeErr := readHead(src, next.before.Salt)
+		align := l.id.Align
+		if l.id = id; next.idErr == nil {
+			align = next.id.Align
+		}
+		l.id.Align = align
+		if beforeErr == nil {
+			l.before, l.beforeErr = before, nil
 		}
 	}
 	head := func(offset int64, err error) {
@@ -296,8 +324,10 @@ func (v *visit) run(w *walker) error {
 			return nil
 		case g != nil:
 			v.gap(g)
+			v.c.salvage.gap(v.l, w, g)
 		default:
 			v.frame(f)
+			v.c.salvage.frame(v.l, f)
 		}
 	}
 }

@@ -41,6 +41,7 @@ type Finding struct {
 
 	about      about
 	generation uint64
+	inPlace    bool // Follows says how to repair it without a copy
 }
 
 // String is the finding in one line.
@@ -121,6 +122,13 @@ func (r *Report) Damaged() bool {
 // Lost reports whether operations are lost that nothing intact holds.
 func (r *Report) Lost() bool {
 	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Effect == EffectLost })
+}
+
+// NeedsCopy reports whether there is damage to what is needed that cannot be repaired in place: then Repair saves what is intact.
+func (r *Report) NeedsCopy() bool {
+	return r.omitted || slices.ContainsFunc(r.Findings, func(f Finding) bool {
+		return f.Severity == Damage && f.Effect != EffectNone && !f.inPlace
+	})
 }
 
 // file is the summary of a file by its name; nil if there is none.
