@@ -1,12 +1,11 @@
 package engine_test
 
 import (
-	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
+	"runtime"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,35 +16,41 @@ import (
 	"github.com/tongpengdl/small-db/mmapio/mmapiotest"
 )
 
-// crashOp is an operation of the recorded run.
-type crashOp struct {
-	key, value string
-	del        bool
-	deadline   time.Time // of a set; the zero time for none
-	last       bool      // of its batch: a crash may leave no other one as the last
-}
-
-// Marks in the trace.
-type (
-	issuedMark       struct{ seq uint64 }        // operations up to seq are being handed over
-	acknowledgedMark struct{ seq uint64 }        // operations up to seq were acknowledged, or served after a recovery
-	checkpointMark   struct{ generation uint64 } // a checkpoint was acknowledged
-	closedMark       struct{}                    // Close returned without an error
-	openingMark      struct{}                    // Open was called
-)
-
-// crashRun is a recorded run: about 200 operations with everything that moves files.
+// crashRun is a recorded run. Its clock is the test's.
 type crashRun struct {
-	t       *testing.T
-	seed    uint64
-	sync    engine.SyncMode
-	rng     *rand.Rand
-	rec     *mmapiotest.Recorder
-	dir     string
+	t     *testing.T
+	seed  uint64
+	sync  engine.SyncMode
+	align int // of frames, and of the blocks that a crash damages as a whole; in bytes
+	rng   *rand.Rand
+	rec   *mmapiotest.Recorder
+	in    *mmapiotest.Injector // over the recorder: looks before each call, and makes some fail
+	dir   string
+
 	db      *engine.DB
-	history []crashOp // by sequence, from 1: history[seq-1]
+	clock   fakeClock
+	history crashHistory
+	marked  crashMarked
+	held    []heldSnapshot
+	peeker  peeker
+
+	// Engine time as it must be, in ns since the Unix epoch.
+	seen     int64 // in this process
+	recorded int64 // in the files
+	opened   int64 // recorded when the database was opened
+	dropped  int64 // what was due until then is in no checkpoint
+	written  bool  // since the open, or by it
+
+	scrub   time.Duration // how often the files are scrubbed, from the next open on; 0 for hardly ever
+	damaged bool          // the run began with damage, so an image may have to be repaired
 	trace   mmapiotest.Trace
 	judged  results
+}
+
+// crashMarked counts what a run has had.
+type crashMarked struct {
+	refused, read, expired, backups int
+	bases                           atomic.Int64 // refusals that said which version they were for
 }
 
 const (
@@ -54,175 +59,262 @@ const (
 	crashGroups = 8       // most writers at a time, and most operations in a batch
 )
 
-// A set may have a deadline, which has passed long ago or lies far ahead.
-var crashPast, crashFuture = time.Unix(1, 0), time.Unix(1<<33, 1)
-
 func crashKey(i int) string { return fmt.Sprintf("key-%03d", i) }
 
 func (r *crashRun) options(dir string) engine.Options {
 	return engine.Options{
-		Dir: dir, Create: true, Sync: r.sync, LogFileBytes: 64 << 10,
-		DisableBackgroundCheckpoint: true, OpenDir: r.rec.OpenDir,
+		Dir: dir, Create: true, Sync: r.sync, FrameAlign: r.align, LogFileBytes: 64 << 10, DisableBackgroundCheckpoint: true,
 	}
 }
 
-// recordCrashRun performs the run.
+// recordCrashRun performs the run of all kinds of calls.
 func recordCrashRun(t *testing.T, sync engine.SyncMode, seed uint64) *crashRun {
+	r := newCrashRun(t, sync, seed)
+	r.everything()
+	return r
+}
+
+// recordSmallFrames is that with frames that share blocks, on a disk whose blocks are as small.
+func recordSmallFrames(t *testing.T, seed uint64) *crashRun {
+	r := newCrashRun(t, engine.SyncDsync, seed)
+	r.align = format.MinFrameAlign
+	r.everything()
+	return r
+}
+
+// newCrashRun is a run that has not begun.
+func newCrashRun(t *testing.T, sync engine.SyncMode, seed uint64) *crashRun {
 	r := &crashRun{
-		t: t, seed: seed, sync: sync, rng: rand.New(rand.NewPCG(seed, 0)),
-		rec: mmapiotest.NewRecorder(), dir: t.TempDir(), judged: results{results: map[uint64]outcome{}},
+		t: t, seed: seed, sync: sync, align: format.BlockSize, rng: rand.New(rand.NewPCG(seed, 0)), rec: mmapiotest.NewRecorder(), dir: t.TempDir(),
+		judged: results{results: map[uint64]outcome{}},
 	}
+	r.in = mmapiotest.NewInjector(r.rec.OpenDir)
+	r.watch()
+	return r
+}
+
+// watch looks, before every call that changes something, for what can be read already.
+func (r *crashRun) watch() {
+	r.in.Add(mmapiotest.Fault{ForGood: true, Before: func(mmapiotest.Op) {
+		if seq := r.peeker.look(); seq > 0 {
+			r.rec.Mark(readMark{seq})
+		}
+	}})
+}
+
+func (r *crashRun) end() { r.trace = r.rec.Trace() }
+
+// failing makes the first call that match chooses fail while do runs. What fails has no effect, so it is in no image.
+func (r *crashRun) failing(err error, match func(mmapiotest.Op) bool, do func()) {
+	hit := new(atomic.Bool)
+	r.in.Clear()
+	r.in.Add(mmapiotest.Fault{Match: match, Err: err, Before: func(mmapiotest.Op) { hit.Store(true) }})
+	r.watch()
+	do()
+	eventually(r.t, "a call that fails", hit.Load) // perhaps of the helper
+	r.in.Clear()
+	r.watch()
+}
+
+// everything is about 200 operations with everything that moves files.
+func (r *crashRun) everything() {
 	r.open()
-	for range 4 { // the third and the fourth retire logs that were made since the open, which are recycled
-		r.write(20)
-		r.checkpoint()
+	for i := range 4 { // the third and the fourth retire logs that were made since the open, which are recycled
+		r.write(13)
+		if i%2 == 0 {
+			r.checkpoint()
+		} else {
+			r.checkpointAndWrite()
+		}
 	}
-	r.write(15)
+	r.hold() // not before, or no log could be recycled
+	r.setBack(40 * time.Second)
+	r.write(6)
+	r.hold()
+	r.checkpointAndWrite()
+	r.write(6)
 	r.close()
+	r.setBack(time.Minute)
 	r.open()
-	r.write(25)
-	r.checkpoint()
 	r.write(15)
+	r.hold()
+	r.backup()
+	r.checkpoint()
+	r.expireAll()
+	r.checkpoint() // which only drops what has expired
+	r.write(12)
 	r.killInsideAWrite()
 	r.open()
 	r.write(10)
+	r.close()
+	r.open()
+	r.expireSome()
+	r.close() // which has nothing to record but the time
+	r.setBack(time.Hour)
+	r.open()
+	r.write(8)
 	r.killInsideASwitch()
 	r.open()
 	r.write(10)
+	r.checkpointAndWrite()
+	r.write(25)
 	r.checkpoint()
-	r.write(30)
-	r.checkpoint()
-	r.write(30)
+	r.write(20)
 	r.close()
-	r.trace = r.rec.Trace()
+	r.end()
 	r.requireVariety()
-	return r
 }
 
 func (r *crashRun) open() {
 	r.rec.Mark(openingMark{})
-	db, err := engine.Open(r.options(r.dir))
+	opts := r.options(r.dir)
+	opts.Now, opts.OpenDir, opts.ScrubInterval = r.clock.now, r.in.OpenDir, r.scrub
+	db, err := engine.Open(opts)
 	require.NoError(r.t, err)
 	r.db = db
-	seq := db.Version().Seq
-	require.LessOrEqual(r.t, seq, uint64(len(r.history)))
-	r.history = r.history[:seq] // what a kill has cost
-	r.rec.Mark(acknowledgedMark{seq})
+	r.peeker.db.Store(db)
+	require.EqualValues(r.t, len(r.history), db.Version().Seq, "a process that ends loses nothing")
+	r.rec.Mark(issuedMark{uint64(len(r.history))})
+	r.rec.Mark(acknowledgedMark{uint64(len(r.history))})
+	r.opened, r.seen = r.recorded, r.recorded
+	r.written = !db.Stats().Recovery.Clean || db.Stats().Recovery.Created
+	r.look()
+	require.NoError(r.t, r.model().compare(db, r.seen), "after the open")
 }
 
+// close closes the database. It records engine time if it writes a trailer.
 func (r *crashRun) close() {
+	at := r.recorded
+	if r.written || r.expiredSince(r.opened) {
+		at = r.seen
+	}
+	r.peeker.db.Store(nil)
 	require.NoError(r.t, r.db.Close())
 	r.rec.Mark(closedMark{})
+	r.record(at)
+	r.checkHeld()
 }
 
-func (r *crashRun) checkpoint() {
-	require.NoError(r.t, r.db.Checkpoint(ctx))
-	r.rec.Mark(checkpointMark{r.db.Stats().Generation})
+// record notes that engine time has been recorded.
+func (r *crashRun) record(at int64) {
+	if at > r.recorded {
+		r.recorded = at
+		r.rec.Mark(recordedMark{at})
+	}
 }
 
-// write performs n operations, some by single writers, some by several at a time, some in batches.
-func (r *crashRun) write(n int) {
-	for end := len(r.history) + n; len(r.history) < end; {
-		switch r.rng.IntN(3) {
-		case 0:
-			r.burst(1)
-		case 1:
-			r.burst(2 + r.rng.IntN(crashGroups-1))
-		case 2:
-			r.batch(2 + r.rng.IntN(crashGroups-1))
+// expiredSince reports whether a key is due that was not at an engine time.
+func (r *crashRun) expiredSince(t int64) bool {
+	for _, op := range r.model() {
+		if op.due(r.seen) && !op.due(t) {
+			return true
 		}
 	}
+	return false
 }
 
-// operation draws one.
-func (r *crashRun) operation() crashOp {
-	op := crashOp{key: crashKey(r.rng.IntN(crashKeys)), del: r.rng.IntN(5) == 0, last: true}
-	if !op.del {
-		size := 1 << r.rng.IntN(14)
-		op.value = strings.Repeat(fmt.Sprintf("%08x.", r.rng.Uint32()), size/8+1)[:size]
-		op.deadline = []time.Time{{}, {}, crashFuture, crashPast}[r.rng.IntN(4)]
-	}
-	return op
-}
-
-// burst performs n operations by as many writers at once. Their order is known by what they are answered.
-func (r *crashRun) burst(n int) {
-	base := uint64(len(r.history))
-	r.rec.Mark(issuedMark{base + uint64(n)})
-	ops := make([]crashOp, n)
-	for i := range ops {
-		ops[i] = r.operation()
-	}
-	ordered := make([]crashOp, n)
-	var wg sync.WaitGroup
-	for _, op := range ops {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			v, err := r.perform(op)
-			if err != nil {
-				r.t.Errorf("write: %v", err)
-				return
-			}
-			r.rec.Mark(acknowledgedMark{v.Seq})
-			ordered[v.Seq-base-1] = op
-		}()
-	}
-	wg.Wait()
-	r.history = append(r.history, ordered...)
-}
-
-func (r *crashRun) perform(op crashOp) (engine.Version, error) {
-	if op.del {
-		return r.db.Delete(ctx, []byte(op.key))
-	}
-	return r.db.SetUntil(ctx, []byte(op.key), []byte(op.value), op.deadline)
-}
-
-func (r *crashRun) batch(n int) {
-	r.rec.Mark(issuedMark{uint64(len(r.history) + n)})
-	var b engine.Batch
-	b.IfAbsent([]byte("no such key"))
-	for i := range n {
-		op := r.operation()
-		op.last = i == n-1
-		if op.del {
-			b.Delete([]byte(op.key))
-		} else {
-			b.SetUntil([]byte(op.key), []byte(op.value), op.deadline)
-		}
-		r.history = append(r.history, op)
-	}
-	v, err := r.db.Apply(ctx, &b)
+func (r *crashRun) model() crashModel {
+	m, err := r.history.at(uint64(len(r.history)))
 	require.NoError(r.t, err)
-	require.EqualValues(r.t, len(r.history), v.Seq)
-	r.rec.Mark(acknowledgedMark{v.Seq})
+	return m
 }
+
+// checkpoint makes one. It records engine time if there are keys that expire.
+func (r *crashRun) checkpoint() { r.checkpointDuring(func() {}) }
+
+// checkpointAndWrite makes one while others write and read.
+func (r *crashRun) checkpointAndWrite() {
+	r.checkpointDuring(func() {
+		for range 2 {
+			r.burst(r.writes(crashGroups), true)
+			r.checkHeld()
+		}
+	})
+}
+
+func (r *crashRun) checkpointDuring(meanwhile func()) {
+	timed := false
+	for _, op := range r.model() {
+		timed = timed || op.deadline > r.dropped
+	}
+	runtime.GC() // what nothing refers to is unmapped, and can be recycled
+	done := make(chan error)
+	go func() { done <- r.db.Checkpoint(ctx) }()
+	meanwhile()
+	require.NoError(r.t, <-done)
+	r.rec.Mark(checkpointMark{r.db.Stats().Generation})
+	if timed {
+		r.dropped = r.seen
+		r.written = true
+		r.record(r.seen)
+	}
+	require.NoError(r.t, r.model().compare(r.db, r.seen), "after a checkpoint")
+	r.checkHeld()
+}
+
+// tick lets time go on, by less than what keys live, and looks.
+func (r *crashRun) tick() {
+	r.clock.ns.Add(r.rng.Int64N(int64(4 * time.Second)))
+	r.look()
+}
+
+// setBack sets the wall clock back. Engine time stays what it is.
+func (r *crashRun) setBack(d time.Duration) {
+	r.clock.ns.Add(-int64(d))
+	r.rec.Mark(clockMark{r.clock.now().UnixNano(), r.seen})
+}
+
+// look raises engine time to the wall clock, and counts the keys.
+func (r *crashRun) look() {
+	wall := r.clock.now().UnixNano()
+	before := r.seen
+	r.seen = max(r.seen, wall)
+	r.rec.Mark(clockMark{wall, r.seen})
+	require.Equal(r.t, r.model().count(r.seen), r.db.Stats().Keys, "keys at %d", r.seen)
+	if r.expiredSince(before) {
+		r.marked.expired++
+	}
+}
+
+// expireAll lets time go on until all keys that expire within the run have, expireSome until one more has.
+func (r *crashRun) expireAll() {
+	r.expire(func(deadlines []int64) int64 { return deadlines[len(deadlines)-1] })
+}
+
+func (r *crashRun) expireSome() { r.expire(func(deadlines []int64) int64 { return deadlines[0] }) }
 
 // killInsideAWrite ends the process while a frame has reached the page cache and not the disk.
 func (r *crashRun) killInsideAWrite() {
 	r.rec.KillAtNextWrite(func(op mmapiotest.Op) bool { return strings.HasSuffix(op.Site.Func, "(*liveLog).write") })
 	op := r.operation()
-	r.history = append(r.history, op)
-	r.rec.Mark(issuedMark{uint64(len(r.history))})
+	op.version, op.at = engine.Version{Epoch: r.db.Version().Epoch, Seq: uint64(len(r.history)) + 1}, r.seen
+	r.rec.Mark(issuedMark{op.version.Seq})
 	_, err := r.perform(op)
 	require.ErrorIs(r.t, err, engine.ErrIndeterminate)
+	r.history = append(r.history, op)
+	r.recorded = max(r.recorded, r.seen)
+	r.peeker.db.Store(nil)
 	require.ErrorIs(r.t, r.db.Close(), engine.ErrPoisoned)
 }
 
 // killInsideASwitch ends the process while newVersion has reached the page cache and not the disk.
 func (r *crashRun) killInsideASwitch() {
+	require.Equal(r.t, r.seen, r.recorded, "so that it does not matter whether time is recorded")
 	r.rec.KillAtNextWrite(func(op mmapiotest.Op) bool { return op.Name == format.NewVersionName })
 	require.ErrorIs(r.t, r.db.Checkpoint(ctx), mmapiotest.ErrKilled)
+	r.peeker.db.Store(nil)
 	require.Error(r.t, r.db.Close())
 }
 
 // requireVariety makes sure that the run had what it is meant to have.
 func (r *crashRun) requireVariety() {
 	checkpoints, rotations, recycled, removed, several := 0, 0, 0, 0, 0
-	for i, op := range r.trace {
+	var before mmapiotest.Op // with or without the looks at what can be read
+	for _, op := range r.trace {
 		_, fromLog := format.ParseLogName(op.Name)
 		_, toLog := format.ParseLogName(op.NewName)
+		_, acknowledged := op.Value.(acknowledgedMark)
+		_, too := before.Value.(acknowledgedMark)
 		switch {
 		case op.Kind == mmapiotest.Rename && toLog:
 			rotations++
@@ -232,55 +324,48 @@ func (r *crashRun) requireVariety() {
 			checkpoints++
 		case op.Kind == mmapiotest.Remove && fromLog:
 			removed++
-		case i > 0 && op.Kind == mmapiotest.Mark && r.trace[i-1].Kind == mmapiotest.Mark:
+		case acknowledged && too:
 			several++ // acknowledgements in a row: one group
 		}
+		before = op
 	}
-	require.GreaterOrEqual(r.t, checkpoints, 4, "one of them by the creation")
+	require.GreaterOrEqual(r.t, checkpoints, 8, "one of them by the creation")
 	require.GreaterOrEqual(r.t, rotations, 8)
-	require.Positive(r.t, recycled)
-	require.Positive(r.t, removed)
-	require.Positive(r.t, several)
+	for what, n := range map[string]int{"recycled logs": recycled, "removed logs": removed, "several in a group": several,
+		"refused conditions": r.marked.refused, "reads": r.marked.read, "expiries": r.marked.expired,
+		"looks": int(r.peeker.last.Load()), "backups": r.marked.backups, "bases of refusals": int(r.marked.bases.Load())} {
+		require.Positive(r.t, n, what)
+	}
 }
 
-// modelAt is the state after the operation with this sequence.
-func (r *crashRun) modelAt(seq uint64) (map[string]string, error) {
-	if seq > uint64(len(r.history)) {
-		return nil, fmt.Errorf("sequence %d was never issued", seq)
-	}
-	if seq > 0 && !r.history[seq-1].last {
-		return nil, errors.New("half a batch is there")
-	}
-	model := map[string]string{}
-	for _, op := range r.history[:seq] {
-		if op.del || op.deadline == crashPast {
-			delete(model, op.key)
-		} else {
-			model[op.key] = op.value
-		}
-	}
-	return maps.Clone(model), nil
+// peeker looks for what can be read while calls are under way: it must be durable already.
+type peeker struct {
+	db   atomic.Pointer[engine.DB] // nil while there is none
+	keys atomic.Pointer[[]string]  // that are being written
+	last atomic.Uint64             // sequence that was seen
 }
 
-// traceBounds are the bounds at each op of a trace.
-func traceBounds(trace mmapiotest.Trace) []bounds {
-	out := make([]bounds, len(trace)+1)
-	var b bounds
-	for i, op := range trace {
-		out[i] = b
-		switch m := op.Value.(type) {
-		case issuedMark:
-			b.issued = max(b.issued, m.seq)
-		case acknowledgedMark:
-			b.acknowledged = max(b.acknowledged, m.seq)
-		case checkpointMark:
-			b.generation = m.generation
-		case closedMark:
-			b.closed = true
-		case openingMark:
-			b.closed = false
+// look returns a sequence that can be read and was not seen before; 0 if there is none.
+func (p *peeker) look() uint64 {
+	db, keys := p.db.Load(), p.keys.Load()
+	if db == nil {
+		return 0
+	}
+	seq := db.Version().Seq
+	if keys != nil {
+		for _, k := range *keys {
+			if e, ok, err := db.Entry([]byte(k)); err == nil && ok {
+				seq = max(seq, e.Version.Seq)
+			}
 		}
 	}
-	out[len(trace)] = b
-	return out
+	for {
+		last := p.last.Load()
+		if seq <= last {
+			return 0
+		}
+		if p.last.CompareAndSwap(last, seq) {
+			return seq
+		}
+	}
 }

@@ -74,7 +74,7 @@ func (c *crash) names() map[string]int {
 		links = nil
 	case OrderedPrefix:
 		links = c.filter(func(l link) bool { return l.op < c.limit })
-	case TornSubset, BlocksFew, BlocksHalf, StaleAny:
+	case TornSubset, TornGarbage, BlocksFew, BlocksHalf, StaleAny:
 		links = links[:c.rng.IntN(len(links)+1)]
 	case NamesWithData, NamesWithoutData:
 		links = c.filter(func(link) bool { return c.coin() })
@@ -124,7 +124,7 @@ func (c *crash) content(n *inode, id int) []byte {
 		return c.garbage(n, rng)
 	case DataWithoutSize:
 		return n.full()[:len(n.base)]
-	case TornPrefix, TornSubset:
+	case TornPrefix, TornSubset, TornGarbage:
 		return c.torn(n, rng)
 	case BlocksFew:
 		return someBlocks(n, rng, 1)
@@ -193,10 +193,18 @@ func (c *crash) torn(n *inode, rng *rand.Rand) []byte {
 			pieces = append(pieces, write{off: off, data: w.data[off-w.off : next-w.off]})
 			off = next
 		}
-		if c.mode == TornPrefix {
+		switch c.mode {
+		case TornPrefix:
 			pieces = pieces[:rng.IntN(len(pieces)+1)]
-		} else {
+		case TornSubset:
 			pieces = slices.DeleteFunc(pieces, func(write) bool { return rng.IntN(2) == 0 })
+		default:
+			for i, p := range pieces {
+				if rng.IntN(2) == 0 {
+					at := rng.IntN(len(noise) - sector)
+					pieces[i].data = noise[at : at+len(p.data)]
+				}
+			}
 		}
 		kept = append(kept, pieces...)
 	}

@@ -4,7 +4,7 @@
 //     can kill the process in the sense that counts: all calls fail from then on, and the
 //     directory can be opened again.
 //   - Trace.Replayer rebuilds, from a trace, directories that a power cut at any point could have left
-//     behind. Sixteen Modes say what became of the effects that were not durable yet.
+//     behind. Seventeen Modes say what became of the effects that were not durable yet.
 //   - Injector makes chosen calls fail, write half, or wait for the test.
 //
 // All three have the signature of mmapio.OpenDir, so they stack: a Recorder over an Injector writes down

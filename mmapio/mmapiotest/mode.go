@@ -25,6 +25,8 @@ const (
 	TornPrefix
 	// TornSubset keeps of each pending write a random subset of its 512-byte sectors, and a prefix of the directory operations.
 	TornSubset
+	// TornGarbage is TornSubset with random bytes in place of the sectors that are not kept.
+	TornGarbage
 	// BlocksFew keeps a random quarter of the 4 KiB blocks that hold pending bytes, as the page
 	// cache writes them back, and a prefix of the directory operations. A file keeps its size, or ends after the last
 	// block kept, by a coin.
@@ -59,7 +61,7 @@ func Modes() []Mode {
 }
 
 var modeNames = [modes]string{"synced only", "everything", "ordered prefix", "size without data as zeros",
-	"size without data as garbage", "data without size", "torn prefix", "torn subset", "blocks, few", "blocks, half",
+	"size without data as garbage", "data without size", "torn prefix", "torn subset", "torn with garbage", "blocks, few", "blocks, half",
 	"blocks, most", "stale from same offset", "stale from any offset", "names with data", "names without data", "both names"}
 
 // String names the mode.

@@ -66,6 +66,8 @@ func TestTornWrites(t *testing.T) {
 	assert.Equal(t, []string{"f=AA", "f=AB", "f=ABB", "f=ABBB"}, sketches(tr, atEnd(tr), mmapiotest.TornPrefix, sector))
 	assert.Equal(t, []string{"f=AA", "f=AA.B", "f=AAB", "f=AABB", "f=AB", "f=AB.B", "f=ABB", "f=ABBB"},
 		sketches(tr, atEnd(tr), mmapiotest.TornSubset, sector))
+	assert.Equal(t, []string{"f=A???", "f=A??B", "f=A?B?", "f=A?BB", "f=AB??", "f=AB?B", "f=ABB?", "f=ABBB"},
+		sketches(tr, atEnd(tr), mmapiotest.TornGarbage, sector))
 }
 
 // A write tears where a sector of the disk ends, wherever it begins.
@@ -230,12 +232,12 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-func TestThereAreSixteenModes(t *testing.T) {
+func TestThereAreSeventeenModes(t *testing.T) {
 	all := mmapiotest.Modes()
-	require.Len(t, all, 16)
+	require.Len(t, all, 17)
 	names := make(map[string]bool)
 	for _, m := range all {
 		names[m.String()] = true
 	}
-	assert.Len(t, names, 16)
+	assert.Len(t, names, 17)
 }
