@@ -89,6 +89,12 @@ func (c *checkpointer) complete(p *pending) error {
 // build makes the checkpoint of a frozen state: from the base and the frozen delta, or, where those are damaged, from files.
 func (c *checkpointer) build(p *pending, v *view) (err error) {
 	p.source = v.base.Header().Generation
+	if known := c.db.damaged(); fileOf(known) == format.CheckpointName(p.source) {
+		// Perhaps in an index, which a merge does not read; but what is damaged is not to be kept for the next repair.
+		if err = c.rebuild(p, known); err == nil || c.interrupted() != nil {
+			return err
+		}
+	}
 	p.built, err = c.db.writeCheckpoint(p, &view{base: v.base, frozen: v.frozen}, c.interrupted)
 	if err == nil || !errors.Is(err, ErrCorrupt) || c.interrupted() != nil {
 		return err

@@ -20,6 +20,9 @@ func (db *DB) create(c *contents) error {
 	if err := db.mayCreate(c); err != nil {
 		return err
 	}
+	if err := db.refuseData(c); err != nil {
+		return err
+	}
 	if err := db.clear(c); err != nil {
 		return err
 	}
@@ -68,6 +71,24 @@ func (db *DB) clear(c *contents) error {
 		}
 	}
 	return nil
+}
+
+// refuseData refuses to create a database over a first checkpoint that holds keys: a creation makes an empty one.
+func (db *DB) refuseData(c *contents) error {
+	if len(c.checkpoints) == 0 {
+		return nil
+	}
+	name := format.CheckpointName(firstGeneration)
+	r, err := openCheckpoint(db.dir, name)
+	if err == nil && r.Footer().Records == 0 || err != nil && !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	what := "is damaged"
+	if err == nil {
+		what = fmt.Sprintf("holds %d keys", r.Footer().Records)
+	}
+	return &format.CorruptionError{File: format.VersionName, Offset: -1, Err: fmt.Errorf("it is missing, but %s %s: the database has lost "+
+		"its version, or a restore was not finished; restore it again, or move the files away to start anew", name, what)}
 }
 
 // mayCreate refuses to create a database where there seems to be one.

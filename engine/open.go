@@ -100,6 +100,11 @@ func (db *DB) load() (spare bool, err error) {
 			return false, err
 		}
 	}
+	if !db.recovery.Clean { // after version is durable: a log that follows must not be all that there is
+		if err := db.cut(); err != nil {
+			return false, err
+		}
+	}
 	return db.clean(c, pointer)
 }
 

@@ -50,11 +50,7 @@ func (db *DB) readPointer(c *contents) (pointer *format.VersionFile, publishIt b
 	}
 	switch {
 	case next != nil && (current == nil || next.UUID == current.UUID && next.Generation > current.Generation):
-		// It is written anew: what is read here may be in the page cache alone. Without a version there is no
-		// database before that.
-		if current == nil {
-			return next, false, publish(db.dir, next)
-		}
+		// It is written anew: what is read here may be in the page cache alone.
 		return next, true, nil
 	case current != nil:
 		return current, false, nil

@@ -12,7 +12,7 @@ import (
 )
 
 // recover brings back the state: the checkpoint that the pointer names, and every consecutive log from its generation on. Where
-// the last log was not closed it decides where that ends, and makes the decision durable.
+// the last log was not closed it decides where that ends; nothing is changed.
 func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	base, err := db.openBase(pointer)
 	if err != nil {
@@ -42,9 +42,6 @@ func (db *DB) recover(c *contents, pointer *format.VersionFile) error {
 	db.tail = tail
 	db.tail.Position = r.position
 	db.tail.Commit = r.position.Seq
-	if !clean {
-		return db.cut()
-	}
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (h *CheckpointHeader) Encode(b []byte) {
 
 // DecodeCheckpointHeader reads and validates the header page from b.
 func DecodeCheckpointHeader(b []byte) (CheckpointHeader, error) {
-	if err := checkPrologue(b, checkpointMagic); err != nil {
+	if err := checkPrologue(b, checkpointMagic, CheckpointHeaderLen, 0, 0); err != nil {
 		return CheckpointHeader{}, fmt.Errorf("checkpoint header: %w", err)
 	}
 	if len(b) < CheckpointHeaderLen {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -62,9 +63,9 @@ func allZero(b []byte) bool {
 // that are a log's alignment and zero elsewhere.
 const prologueLen = 16
 
-// checkPrologue verifies the magic and the version at the start of b. It asks for no
-// more bytes than these: a newer version may have another size, and is still to be named as such.
-func checkPrologue(b []byte, magic string) error {
+// checkPrologue verifies the magic and the version at the start of b, which in this version has size bytes and a checksum with this
+// salt and offset. It asks for no more bytes than the first: a newer version may have another size, and is still to be named as such.
+func checkPrologue(b []byte, magic string, size int, salt, offset uint64) error {
 	if len(b) < prologueLen {
 		return fmt.Errorf("%w: %d bytes", ErrLength, len(b))
 	}
@@ -72,9 +73,20 @@ func checkPrologue(b []byte, magic string) error {
 		return fmt.Errorf("%w: want %q, found %q", ErrMagic, magic, b[:8])
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != Version {
+		if len(b) >= size && sumsAsVersion(b[:size], salt, offset) {
+			return fmt.Errorf("%w: it says format version %d, and its checksum is right for %d", ErrChecksum, v, Version)
+		}
 		return fmt.Errorf("%w: %d, this release reads %d; open it with the release that wrote it or a newer one", ErrVersion, v, Version)
 	}
 	return nil
+}
+
+// sumsAsVersion reports whether the checksum of a structure that names another version would be right if it named this one:
+// then nobody has written it so.
+func sumsAsVersion(b []byte, salt, offset uint64) bool {
+	b = bytes.Clone(b)
+	binary.LittleEndian.PutUint32(b[8:], Version)
+	return checkSum(b, salt, offset) == nil
 }
 
 // putPrologue writes what checkPrologue verifies.

@@ -34,7 +34,7 @@ func (id *LogIdentity) Encode(b []byte) {
 
 // DecodeLogIdentity reads and validates block 0 from b.
 func DecodeLogIdentity(b []byte) (LogIdentity, error) {
-	if err := checkPrologue(b, logMagic); err != nil {
+	if err := checkPrologue(b, logMagic, BlockSize, 0, 0); err != nil {
 		return LogIdentity{}, fmt.Errorf("log identity: %w", err)
 	}
 	if len(b) < BlockSize {
@@ -100,7 +100,7 @@ func (p *Predecessor) Encode(b []byte, salt uint64) {
 
 // DecodePredecessor reads and validates block 1 of the log with this salt.
 func DecodePredecessor(b []byte, salt uint64) (Predecessor, error) {
-	if err := checkPrologue(b, predecessorMagic); err != nil {
+	if err := checkPrologue(b, predecessorMagic, BlockSize, salt, BlockSize); err != nil {
 		return Predecessor{}, fmt.Errorf("log predecessor: %w", err)
 	}
 	if len(b) < BlockSize {

@@ -37,7 +37,7 @@ func (v *VersionFile) Encode(b []byte) {
 
 // DecodeVersionFile reads and validates the whole content of version or newVersion.
 func DecodeVersionFile(b []byte) (VersionFile, error) {
-	if err := checkPrologue(b, versionMagic); err != nil {
+	if err := checkPrologue(b, versionMagic, VersionFileLen, 0, 0); err != nil {
 		return VersionFile{}, fmt.Errorf("version file: %w", err)
 	}
 	if len(b) != VersionFileLen {
