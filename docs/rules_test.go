@@ -58,7 +58,7 @@ var rooms = map[string]room{
 }
 
 // beside are rooms that import what they like and are imported by nobody.
-var beside = []string{"benchmarks", "docs", "fuzz"}
+var beside = []string{"benchmarks", "docs", "fuzz", "fuzz/bugs"}
 
 // testLibraries may be imported by tests, and by what is there for tests only.
 var testLibraries = []string{"github.com/anishathalye/porcupine", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require", "pgregory.net/rapid"}

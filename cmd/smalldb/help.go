@@ -26,7 +26,7 @@ type verb struct {
 func verbs() []*verb {
 	return []*verb{
 		getVerb(), putVerb(), delVerb(), scanVerb(), importVerb(), exportVerb(), backupVerb(), restoreVerb(),
-		checkVerb(), dumpVerb(), migrateVerb(), versionVerb(), helpVerb(),
+		checkVerb(), dumpVerb(), tortureVerb(), migrateVerb(), versionVerb(), helpVerb(),
 	}
 }
 
