@@ -188,10 +188,7 @@ func (db *DB) receiveCheckpoint(r io.Reader) (*ckpt.Reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, ignoreMissing(db.dir.Remove(temp)))
 	}
-	if err := db.dir.Rename(temp, name); err != nil {
-		return nil, err
-	}
-	if err := db.dir.Sync(); err != nil {
+	if err := db.dir.Rename(temp, name); err != nil { // durable with the name of the first log
 		return nil, err
 	}
 	return openCheckpoint(db.dir, name)

@@ -60,6 +60,9 @@ func (db *DB) freeze() (p *pending, err error) {
 // before the next one begins; a failure leaves the state before in force.
 func (c *checkpointer) complete(p *pending) error {
 	db := c.db
+	if err := c.interrupted(); err != nil {
+		return err
+	}
 	v := db.view.Load()
 	if p.built == nil {
 		if err := c.build(p, v); err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/format"
@@ -114,10 +115,15 @@ func (db *DB) mayCreate(c *contents) error {
 	}
 	defer l.file.Close()
 	var torn *logrecord.TornError
-	if _, err := logrecord.NewReader(l.file, l.id, l.before.Position, 0).Next(); !errors.As(err, &torn) {
+	var damage *logrecord.DamageError
+	switch _, err := logrecord.NewReader(l.file, l.id, l.before.Position, 0).Next(); {
+	case errors.As(err, &torn):
+		return nil
+	case err == nil, errors.Is(err, io.EOF), errors.As(err, &damage):
 		return missing
+	default:
+		return l.readError(err)
 	}
-	return nil
 }
 
 // firstLog makes a log of this size live while the helper that prepares spares does not run.

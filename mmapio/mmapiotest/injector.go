@@ -15,10 +15,13 @@ type Fault struct {
 	Nth int
 	// ForGood hits all chosen calls after it too.
 	ForGood bool
-	// Err is what the call returns, in a *fs.PathError; the real call is not made. nil makes the real call.
+	// Err is what the call returns, in a *fs.PathError; the real call is not made, but see Short and After. nil makes the real call.
 	Err error
 	// Short writes the first half of the bytes before a WriteAt returns Err.
 	Short bool
+	// After makes the real call before Err is returned: the call has its effect and fails all the same. A close always lets go of
+	// its descriptor, so to let one fail otherwise keeps the lock of the directory until the garbage collector runs.
+	After bool
 	// Before, if not nil, runs before anything else, with no lock of the Injector held: to wait, to look, to kill. Under a
 	// Recorder its lock is held, so there it may only look; over one it may do anything.
 	Before func(Op)
@@ -111,6 +114,8 @@ func (in *Injector) call(_ life, op *Op, do func(op *Op) error) error {
 	}
 	if f.Short && op.Kind == WriteAt {
 		op.Data = op.Data[:len(op.Data)/2]
+	}
+	if f.After || f.Short && op.Kind == WriteAt {
 		if err := do(op); err != nil {
 			return err
 		}

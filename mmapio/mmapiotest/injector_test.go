@@ -2,6 +2,8 @@ package mmapiotest_test
 
 import (
 	"io/fs"
+	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -90,6 +92,75 @@ func TestInjectorShortWrite(t *testing.T) {
 	buf := make([]byte, 10)
 	n, _ = f.ReadAt(buf, 0)
 	assert.Equal(t, "\x00abc", string(buf[:n]))
+}
+
+// A call can fail and have had its effect.
+func TestInjectorAfter(t *testing.T) {
+	in, d := inject(t)
+	f := put(t, d, "a", []byte("x"))
+	fail := func(kind mmapiotest.Kind, call func() error) {
+		t.Helper()
+		in.Add(mmapiotest.Fault{Match: func(op mmapiotest.Op) bool { return op.Kind == kind }, Err: syscall.EIO, After: true})
+		require.ErrorIs(t, call(), syscall.EIO, kind)
+		in.Clear()
+	}
+	fail(mmapiotest.WriteAt, func() error {
+		n, err := f.WriteAt([]byte("abc"), 0)
+		assert.Equal(t, 3, n)
+		return err
+	})
+	size, err := f.Size()
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, size)
+	fail(mmapiotest.Rename, func() error { return d.Rename("a", "b") })
+	names, err := d.Names()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"b"}, names)
+	fail(mmapiotest.CloseFile, f.Close)
+	require.ErrorIs(t, f.Close(), fs.ErrClosed)
+
+	require.NoError(t, d.Lock("LOCK"))
+	fail(mmapiotest.CloseDir, d.Close)
+	again, err := mmapio.OpenDir(d.Path(), false)
+	require.NoError(t, err)
+	require.NoError(t, again.Lock("LOCK"), "the lock is let go")
+	require.NoError(t, again.Close())
+
+	in.Add(mmapiotest.Fault{Match: func(op mmapiotest.Op) bool { return op.Kind == mmapiotest.OpenDir }, Err: syscall.EIO, After: true})
+	_, err = in.OpenDir(filepath.Join(t.TempDir(), "none"), false)
+	require.ErrorIs(t, err, fs.ErrNotExist, "what the real call says comes first")
+}
+
+// A write that the system cuts short is an error, whatever the system says of it: so callers need not count. Beyond the largest size of
+// a file (RLIMIT_FSIZE) a write of several bytes succeeds in part, and then fails.
+func TestRealShortWrite(t *testing.T) {
+	const limit = 10_000
+	signal.Ignore(syscall.SIGXFSZ)
+	defer signal.Reset(syscall.SIGXFSZ)
+	d, err := mmapio.OpenDir(t.TempDir(), false)
+	require.NoError(t, err)
+	defer d.Close()
+	f := put(t, d, "a", nil)
+	durable, err := d.Open("a", mmapio.WriteDurable)
+	require.NoError(t, err)
+
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+	limited := before
+	limited.Cur = limit
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limited))
+	var errs []error
+	for _, f := range []mmapio.File{f, durable} {
+		_, err := f.WriteAt(fill('A', page), limit-page/2)
+		errs = append(errs, err, mmapio.WritePieces(f, fill('A', page), limit-page/2))
+	}
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+	for _, err := range errs {
+		require.ErrorIs(t, err, syscall.EFBIG)
+	}
+	size, err := f.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, limit, size, "half of it was written")
 }
 
 func TestInjectorOtherCalls(t *testing.T) {
