@@ -13,13 +13,18 @@ import (
 // returns the record it then stands on; false means that there is none. After an error
 // only First, Last and the Seeks have a defined result. One goroutine uses it.
 //
-// Steps allocate nothing, apart from a buffer that the first Prev makes.
+// The record is a copy in a buffer of the cursor, valid until the next move, and it is the copy that was verified: it is right even if
+// the mapped bytes change meanwhile, as they do when a page is evicted and read again from a bad disk. Steps allocate nothing once the buffer
+// has the size of the largest record, apart from another buffer that the first Prev makes.
 type Cursor struct {
 	r     *Reader
 	place place
 	at    uint64 // offset of the record it stands on
 	next  uint64 // offset after that
 	span  int    // that the record lies in
+
+	record Record // it stands on; it lies in buf
+	buf    []byte
 
 	// run holds the offsets of records that entry of the ordered index leads to, for
 	// going back: records can only be read forwards. The record it stands on is run[i]; i is -1 if that is not known.
@@ -53,7 +58,7 @@ func (c *Cursor) Last() (Record, bool, error) {
 
 // SeekGE moves to the first record whose key is not less than key.
 func (c *Cursor) SeekGE(key []byte) (Record, bool, error) {
-	n, err := c.r.countBelow(key)
+	n, err := c.countBelow(key)
 	if err != nil {
 		return Record{}, false, err
 	}
@@ -74,7 +79,7 @@ func (c *Cursor) SeekGE(key []byte) (Record, bool, error) {
 
 // SeekLT moves to the last record whose key is less than key.
 func (c *Cursor) SeekLT(key []byte) (Record, bool, error) {
-	n, err := c.r.countBelow(key)
+	n, err := c.countBelow(key)
 	if err != nil {
 		return Record{}, false, err
 	}
@@ -86,6 +91,15 @@ func (c *Cursor) SeekLT(key []byte) (Record, bool, error) {
 		record, ok, err = c.Prev()
 	}
 	return record, ok, err
+}
+
+// countBelow counts the entries of the ordered index whose keys are less than key.
+func (c *Cursor) countBelow(key []byte) (uint64, error) {
+	return c.r.ordered().count(func(offset uint64) (bool, error) {
+		record, buf, err := c.r.copyRecord(offset, c.r.spanOf(offset), nil, c.buf[:0])
+		c.buf = buf
+		return bytes.Compare(record.Key, key) < 0, err
+	})
 }
 
 // Next moves to the record with the next greater key; from before the first record to the first.
@@ -152,12 +166,21 @@ func (c *Cursor) leave(p place) (Record, bool, error) {
 
 // stand reads the record at offset in the span with this index and stands on it.
 func (c *Cursor) stand(offset uint64, span int) (Record, bool, error) {
-	record, size, err := c.r.record(offset, span)
+	record, buf, err := c.r.copyRecord(offset, span, nil, c.buf[:0])
+	c.buf = buf
 	if err != nil {
 		return Record{}, false, err
 	}
-	c.place, c.at, c.next, c.span = onRecord, offset, offset+size, span
+	c.place, c.at, c.next, c.span, c.record = onRecord, offset, offset+uint64(len(buf)), span, record
 	return record, true, nil
+}
+
+// Take returns the record that the cursor stands on, as it must, and the memory that it lies in, which is the caller's from now on. The
+// cursor goes on with buf instead, which may be nil.
+func (c *Cursor) Take(buf []byte) (Record, []byte) {
+	taken := c.buf
+	c.buf = buf[:0]
+	return c.record, taken
 }
 
 // findRun loads the run that holds the record it stands on.

@@ -1,7 +1,6 @@
 package ckpt
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/tongpengdl/small-db/format"
@@ -17,14 +16,6 @@ func (r *Reader) entries() uint64 { return r.outline.footer.Entries }
 
 // indexed returns the offset of the record in entry i of the ordered index.
 func (r *Reader) indexed(i uint64) (uint64, error) { return r.ordered().get(i) }
-
-// countBelow counts the entries of the ordered index whose keys are less than key.
-func (r *Reader) countBelow(key []byte) (uint64, error) {
-	return r.ordered().count(func(offset uint64) (bool, error) {
-		record, _, err := r.record(offset, r.spanOf(offset))
-		return bytes.Compare(record.Key, key) < 0, err
-	})
-}
 
 // countUpTo counts the entries of the ordered index whose records lie up to offset.
 func (r *Reader) countUpTo(offset uint64) (uint64, error) {

@@ -83,35 +83,51 @@ func (r *Reader) Mapping() *mmapio.Mapping { return r.mapping }
 // Get finds key, with one bucket and one record to read as a rule. It allocates
 // nothing. See the package comment about what the Record points into.
 func (r *Reader) Get(key []byte) (Record, bool, error) {
+	record, _, ok, err := r.find(key, nil, nil, false)
+	return record, ok, err
+}
+
+// Fetch is Get of a copy: the Record points into that. It lies in small if that has room for the record (package format), else it
+// is appended to buf, and out is the longer buf. What was verified is the copy, so the Record stays right even if the mapped bytes change meanwhile.
+func (r *Reader) Fetch(key, small, buf []byte) (record Record, out []byte, ok bool, err error) {
+	return r.find(key, small, buf, true)
+}
+
+func (r *Reader) find(key, small, buf []byte, copied bool) (record Record, out []byte, ok bool, err error) {
 	hash := format.KeyHash(r.seed, key)
 	bucket := format.BucketOf(hash, r.buckets)
 	for range min(r.buckets, format.MaxProbe) {
 		at := r.bucketsAt + bucket*format.BucketLen
-		slots := r.data[at:][:format.BucketLen]
-		if err := format.CheckBucket(slots, r.salt, at); err != nil {
-			return Record{}, false, corrupt(r.name, at, err)
+		slots := [format.BucketLen]byte(r.data[at:]) // a copy: "absent" is only ever said from bytes that were verified
+		if err := format.CheckBucket(slots[:], r.salt, at); err != nil {
+			return Record{}, buf, false, corrupt(r.name, at, err)
 		}
 		for i := range format.BucketSlots {
-			s := format.SlotAt(slots, i)
+			s := format.SlotAt(slots[:], i)
 			if s == 0 {
-				return Record{}, false, nil
+				return Record{}, buf, false, nil
 			}
 			if !s.Matches(hash) {
 				continue
 			}
-			record, _, err := r.record(s.Offset(), r.spanOf(s.Offset()))
+			out := buf
+			if copied {
+				record, out, err = r.copyRecord(s.Offset(), r.spanOf(s.Offset()), small, buf)
+			} else {
+				record, _, err = r.record(s.Offset(), r.spanOf(s.Offset()))
+			}
 			if err != nil {
-				return Record{}, false, err
+				return Record{}, buf, false, err
 			}
 			if string(record.Key) == string(key) {
-				return record, true, nil
+				return record, out, true, nil
 			}
 		}
 		if bucket++; bucket == r.buckets {
 			bucket = 0
 		}
 	}
-	return Record{}, false, nil
+	return Record{}, buf, false, nil
 }
 
 // spanOf returns the index of the span in which offset lies, or that of another one
@@ -130,13 +146,40 @@ func (r *Reader) spanOf(offset uint64) int {
 
 // record verifies the record at offset, in the span with this index, and returns it and its size.
 func (r *Reader) record(offset uint64, i int) (Record, uint64, error) {
-	if uint(i) >= uint(len(r.spans)) || offset < r.spans[i].start || offset >= r.spans[i].end {
-		return Record{}, 0, corrupt(r.name, offset, fmt.Errorf("checkpoint record: %w: not in a segment of records", format.ErrField))
+	if err := r.holds(i, offset); err != nil {
+		return Record{}, 0, err
 	}
 	s := &r.spans[i]
 	e, size, err := format.DecodeEntry(r.data[offset:s.end], r.salt, offset)
 	if err != nil {
 		return Record{}, 0, corrupt(r.name, offset, err)
 	}
-	return Record{Seq: s.baseSeq + uint64(e.SeqDelta), Expiry: e.Expiry, Key: e.Key, Value: e.Value}, uint64(size), nil
+	return s.recordOf(&e), uint64(size), nil
+}
+
+// copyRecord copies the record at offset, in the span with this index, to small or to the end of buf, and verifies the copy.
+func (r *Reader) copyRecord(offset uint64, i int, small, buf []byte) (Record, []byte, error) {
+	if err := r.holds(i, offset); err != nil {
+		return Record{}, buf, err
+	}
+	s := &r.spans[i]
+	copied, out := format.CopyTo(small, buf, format.EntryBytes(r.data[offset:s.end]))
+	e, _, err := format.DecodeEntry(copied, r.salt, offset)
+	if err != nil {
+		return Record{}, buf, corrupt(r.name, offset, err)
+	}
+	return s.recordOf(&e), out, nil
+}
+
+// holds checks that there is a span with this index and that offset lies in it.
+func (r *Reader) holds(i int, offset uint64) error {
+	if uint(i) >= uint(len(r.spans)) || offset < r.spans[i].start || offset >= r.spans[i].end {
+		return corrupt(r.name, offset, fmt.Errorf("checkpoint record: %w: not in a segment of records", format.ErrField))
+	}
+	return nil
+}
+
+// recordOf is an entry of the span as a record.
+func (s *span) recordOf(e *format.Entry) Record {
+	return Record{Seq: s.baseSeq + uint64(e.SeqDelta), Expiry: e.Expiry, Key: e.Key, Value: e.Value}
 }

@@ -9,10 +9,11 @@ type words struct {
 	at, n uint64
 }
 
-// block verifies block i.
+// block copies block i and verifies the copy.
 func (w words) block(i uint64) (format.WordBlock, error) {
 	at := w.at + i*format.WordBlockLen
-	block, err := format.DecodeWordBlock(w.r.data[at:], w.r.salt, at)
+	copied := [format.WordBlockLen]byte(w.r.data[at:])
+	block, err := format.DecodeWordBlock(copied[:], w.r.salt, at)
 	if err != nil {
 		return block, corrupt(w.r.name, at, err)
 	}

@@ -245,6 +245,7 @@ func (c *checkpointer) failed(err error) error {
 	if c.ctx.Err() != nil || errors.Is(err, ErrClosed) {
 		return ErrClosed
 	}
+	err = diskError(err)
 	longest := retryMax
 	if errors.Is(err, ErrCorrupt) {
 		longest = retryDamaged

@@ -116,20 +116,33 @@ func (d *delta) corrupt(place int64, err error) error {
 	return &format.CorruptionError{File: format.LogName(log.generation), Offset: place*placeUnit - log.start, Err: err}
 }
 
-// copy copies the record at a place to buf, which grows as needed and is returned, and verifies the copy. The
-// record's slices point into buf.
-func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
+// copy copies the record at a place to small or to the end of buf, as format.CopyTo does, and verifies the copy, which the
+// record points into.
+func (d *delta) copy(place int64, small, buf []byte) (rec format.Record, out []byte, err error) {
 	if err := d.known(place); err != nil {
 		return format.Record{}, buf, err
 	}
 	at := place * placeUnit
 	log := d.logAt(at)
-	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
-	rec, _, err := format.DecodeRecord(buf, log.salt, uint64(at-log.start))
+	copied, out := format.CopyTo(small, buf, format.RecordBytes(d.memory.Bytes()[at:log.end]))
+	rec, _, err = format.DecodeRecord(copied, log.salt, uint64(at-log.start))
 	if err != nil {
 		return format.Record{}, buf, d.corrupt(place, err)
 	}
-	return rec, buf, nil
+	return rec, out, nil
+}
+
+// fetch is get of a copy, as in copy.
+func (d *delta) fetch(hash uint64, key, small, buf []byte) (rec format.Record, out []byte, ok bool, err error) {
+	d.table.segment(hash).find(hash, func(place int64) bool {
+		rec, out, err = d.copy(place, small, buf)
+		ok = err == nil && bytes.Equal(rec.Key, key)
+		return ok || err != nil
+	})
+	if !ok {
+		return format.Record{}, buf, false, err
+	}
+	return rec, out, true, nil
 }
 
 // get returns the last record of a key.

@@ -22,7 +22,7 @@ func (db *DB) Entry(key []byte) (e Entry, ok bool, err error) {
 		if v == nil {
 			return Entry{}, false, ErrClosed
 		}
-		rec, ok, err := v.fetch(key)
+		rec, ok, err := v.entry(key)
 		switch {
 		case err != nil:
 			return Entry{}, false, db.meet(readError(err))

@@ -40,13 +40,9 @@ func TestKeyWrittenWhileItsRecordMisreads(t *testing.T) {
 	_, ok, err := db.Get([]byte("k"))
 	require.ErrorIs(t, err, engine.ErrCorrupt)
 	require.False(t, ok)
-	require.ErrorIs(t, db.Checkpoint(ctx), engine.ErrCorrupt)
-	require.NoError(t, db.Close())
-	db, err = engine.Open(opts)
-	require.NoError(t, err)
-	defer db.Close()
+	require.NoError(t, db.Checkpoint(ctx), "it is made from the log, which is well")
 	_, ok, err = db.Get([]byte("k"))
-	require.NoError(t, err, "the log is well, and says that the key was deleted")
+	require.NoError(t, err, "and says that the key was deleted")
 	require.False(t, ok)
 }
 

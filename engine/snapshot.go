@@ -105,7 +105,7 @@ func (s *Snapshot) Entry(key []byte) (e Entry, ok bool, err error) {
 	if s.view == nil {
 		return Entry{}, false, ErrClosed
 	}
-	rec, ok, err := s.view.fetch(key)
+	rec, ok, err := s.view.entry(key)
 	if err != nil || rec.Seq > s.seq { // set or deleted since, perhaps by a record that is damaged
 		rec, ok, err = s.readOlder(key)
 	}
@@ -134,7 +134,7 @@ func (s *Snapshot) readOlder(key []byte) (rec ckpt.Record, ok bool, err error) {
 		}
 	}
 	below := view{base: s.view.base, delta: s.view.frozen}
-	return below.fetch(key)
+	return below.entry(key)
 }
 
 // order is the snapshot's part of its delta in order.

@@ -221,7 +221,7 @@ func ignoreMissing(err error) error {
 
 // diskError makes an error that means a full disk one that is ErrDiskFull as well.
 func diskError(err error) error {
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if !errors.Is(err, ErrDiskFull) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err

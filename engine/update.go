@@ -154,7 +154,7 @@ func (tx *Tx) Entry(key []byte) (e Entry, ok bool, err error) {
 		}
 		return Entry{Key: bytes.Clone(o.key), Value: bytes.Clone(o.value), Deadline: timeOf(o.expiry)}, true, nil
 	}
-	rec, ok, err := tx.view.fetch(key)
+	rec, ok, err := tx.view.entry(key)
 	if err != nil {
 		return Entry{}, false, tx.fail(tx.db.meet(readError(err)))
 	}

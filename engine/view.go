@@ -44,21 +44,31 @@ func (v *view) get(key []byte) (it item, ok bool, err error) {
 	return item{rec.Value, rec.Seq, rec.Expiry}, ok, err
 }
 
-// fetch copies the last record of a key, whether it is due or not; ok is false if the key is not set, and then the record
-// may still tell the sequence of its delete.
-func (v *view) fetch(key []byte) (rec ckpt.Record, ok bool, err error) {
-	defer runtime.KeepAlive(v)
-	defer mmapio.Recover(mmapio.Arm(), &err)
-	it, ok, err := v.get(key)
-	return clone(ckpt.Record{Seq: it.seq, Expiry: it.deadline, Key: key, Value: it.value}), ok, err
+// fetch copies the last record of a key, whether it is due or not, to small or to the end of buf, as format.CopyTo does, and verifies the
+// copy: what the caller gets is what was verified, even if the mapped bytes change meanwhile, as when a page is evicted and read again from a bad
+// disk. ok is false if the key is not set, and then rec may still tell the sequence of its delete. The caller is inside a guard.
+func (v *view) fetch(key, small, buf []byte) (rec ckpt.Record, out []byte, ok bool, err error) {
+	for _, d := range [...]*delta{v.delta, v.frozen} {
+		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
+			continue
+		}
+		rec, out, found, err := d.fetch(d.hash(key), key, small, buf)
+		if err != nil {
+			return ckpt.Record{}, buf, false, err
+		}
+		if found {
+			return recordOf(&rec), out, rec.Kind == format.KindSet, nil
+		}
+	}
+	return v.base.Fetch(key, small, buf)
 }
 
-// clone is the record in memory of its own.
-func clone(rec ckpt.Record) ckpt.Record {
-	n := len(rec.Key)
-	both := append(append(make([]byte, 0, n+len(rec.Value)), rec.Key...), rec.Value...)
-	rec.Key, rec.Value = both[:n:n], both[n:]
-	return rec
+// entry is fetch into memory of its own.
+func (v *view) entry(key []byte) (rec ckpt.Record, ok bool, err error) {
+	defer runtime.KeepAlive(v)
+	defer mmapio.Recover(mmapio.Arm(), &err)
+	rec, _, ok, err = v.fetch(key, nil, nil)
+	return rec, ok, err
 }
 
 // recordOf is a set from a log as what it leaves in a checkpoint.

@@ -16,8 +16,7 @@ type walk struct {
 	view     *view // keeps what is walked through mapped
 	runs     []runCursor
 	base     *ckpt.Cursor
-	baseKey  []byte // where base stands: a copy; nil past its end
-	baseBuf  []byte // of baseKey
+	baseKey  []byte // where base stands; nil past its end
 	time     int64  // what is due at this engine time is left out
 	backward bool
 	bound    []byte // where to stop: before it, or backwards past it; nil for no bound
@@ -76,8 +75,7 @@ func (w *walk) seekBase(from []byte) error {
 func (w *walk) standBase(rec ckpt.Record, ok bool, err error) error {
 	w.baseKey = nil
 	if ok {
-		w.baseBuf = append(w.baseBuf[:0], rec.Key...)
-		w.baseKey = w.baseBuf
+		w.baseKey = rec.Key
 	}
 	return err
 }
@@ -156,8 +154,8 @@ func (w *walk) beyond(key []byte) bool {
 // read reads the record that a source stands on, and reports whether it sets its key.
 func (w *walk) read(from int) (set bool, err error) {
 	if from < 0 {
-		w.record, w.oldBuf, err = w.base.Copy(w.oldBuf)
-		return true, err
+		w.record, w.oldBuf = w.base.Take(w.oldBuf)
+		return true, nil
 	}
 	var rec format.Record
 	rec, w.logBuf, err = w.runs[from].record(w.logBuf)

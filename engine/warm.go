@@ -69,7 +69,7 @@ func touch(data []byte) (err error) {
 func (db *DB) settle() error {
 	v := db.view.Load()
 	if db.opts.LockMemory {
-		if err := v.lock(); err != nil {
+		if err := db.lock(v); err != nil {
 			return err
 		}
 	}
@@ -80,13 +80,32 @@ func (db *DB) settle() error {
 }
 
 // lock keeps the base and the logs of the delta in memory.
-func (v *view) lock() error {
+func (db *DB) lock(v *view) error {
 	base := v.base.Mapping()
-	if err := base.Lock(0, int64(len(base.Bytes()))); err != nil {
+	if err := db.lockRange(base, 0, int64(len(base.Bytes()))); err != nil {
 		return err
 	}
 	for _, log := range *v.delta.logs.Load() {
-		if err := v.delta.memory.Lock(log.start, log.end-log.start); err != nil {
+		if err := db.lockRange(v.delta.memory, log.start, log.end-log.start); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockPiece is how much is locked in memory at a time, in bytes.
+const lockPiece = 1 << 20
+
+// lockRange keeps a part of a mapping in memory, but for pieces that cannot be read: those are for readers to meet, and mlock would try to
+// read them without end (seen: Linux 6.18).
+func (db *DB) lockRange(m *mmapio.Mapping, off, n int64) error {
+	for end := off + n; off < end; off += lockPiece {
+		piece := min(lockPiece, end-off)
+		if err := touch(m.Bytes()[off : off+piece]); err != nil {
+			db.logger.Warn("not locked in memory", "error", err)
+			continue
+		}
+		if err := m.Lock(off, piece); err != nil {
 			return err
 		}
 	}
@@ -99,7 +118,7 @@ func (db *DB) lockLater(m *mmapio.Mapping, off, n int64) {
 	if !db.opts.LockMemory {
 		return
 	}
-	if err := m.Lock(off, n); err != nil {
+	if err := db.lockRange(m, off, n); err != nil {
 		db.logger.Warn("not locked in memory", "error", err)
 	}
 }

@@ -21,7 +21,7 @@ const (
 	// MinEntryLen is the size of the smallest entry, in bytes.
 	MinEntryLen = 3 + 1 + entrySumLen
 	// MaxEntryLen is the size of the largest entry, in bytes.
-	MaxEntryLen = 3*binary.MaxVarintLen64 + expiryLen + MaxKeyLen + MaxValueLen + entrySumLen
+	MaxEntryLen = maxEntryHead + expiryLen + MaxKeyLen + MaxValueLen + entrySumLen
 )
 
 // AppendEntry appends e as it lies at offset in the checkpoint with this salt. The caller has checked the lengths.
@@ -64,6 +64,19 @@ func DecodeEntry(b []byte, salt, offset uint64) (e Entry, size int, err error) {
 	e.Value = b[p.value:p.body:p.body]
 	return e, p.body + entrySumLen, nil
 }
+
+// EntryBytes returns the bytes of the entry at the start of b by its lengths alone: to copy the entry and verify the copy. If
+// they are out of bounds it returns the first few bytes: they do not decode either, and the error says why.
+func EntryBytes(b []byte) []byte {
+	p, _, err := parseEntry(b)
+	if err != nil {
+		return b[:min(maxEntryHead, len(b))]
+	}
+	return b[:p.body+entrySumLen]
+}
+
+// maxEntryHead is the size of the longest lengths and sequence, in bytes.
+const maxEntryHead = 3 * binary.MaxVarintLen64
 
 // entryParts says where in an entry its parts begin, in bytes. A deadline lies just before the key.
 type entryParts struct {

@@ -151,6 +151,15 @@ func RecordBytes(b []byte) []byte {
 	return b[:p.size]
 }
 
+// CopyTo copies b to small if it has room for it, and otherwise appends it to buf. It returns the copy, and buf, longer in that case.
+func CopyTo(small, buf, b []byte) (copied, out []byte) {
+	if len(b) <= cap(small) {
+		return append(small[:0], b...), buf
+	}
+	out = append(buf, b...)
+	return out[len(buf):], out
+}
+
 // recordParts says where in a record its parts begin, in bytes. Its checksum ends where its padding begins.
 type recordParts struct{ key, value, body, size int } // body: the end of the value; size: the end of the padding
 

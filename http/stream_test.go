@@ -309,7 +309,7 @@ func TestStreamsMeetDamage(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 200, response.StatusCode)
 		body, err := io.ReadAll(response.Body)
-		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, target)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, target)
 		assert.NotContains(t, string(body), "y!y")
 		require.NoError(t, response.Body.Close())
 		assert.Regexp(t, "was cut off: .*checkpoint", <-lines)
