@@ -66,6 +66,9 @@ func failSyncs(t *testing.T) {
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	require.NoError(t, unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if errno == unix.ENOSYS || errno == unix.EINVAL {
+		t.Skip("this kernel filters no system calls")
+	}
 	require.Zero(t, errno)
 }
 
