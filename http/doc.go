@@ -86,8 +86,8 @@
 // 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s.
 //
 // At most Options.MaxStreams exports and backups run at once. One more waits up to 1 s for another to end, and is then refused with 503.
-// All other routes go on, whatever those do. An export holds at most two copies of the largest value and key, as the store
-// reads them, and 256 KiB: no line is ever in memory as a whole. A backup holds four of them at most, 16 bytes for each key that
+// All other routes go on, whatever those do. An export holds at most three copies of the largest value and key, as the store
+// reads them, and 256 KiB: no line is ever in memory as a whole. A backup holds five of them at most, 16 bytes for each key that
 // is set, 8 for each deadline, and 1 MiB. Both bounds are of what is in use; the collector of garbage takes its share on top. A client that takes
 // nothing keeps what its stream holds for 60 s, and is then cut off; one that takes a MiB a minute keeps it until the end.
 //

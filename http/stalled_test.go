@@ -104,7 +104,7 @@ func TestStalledStreams(t *testing.T) {
 	for _, row := range []struct {
 		values  int64 // that a stream holds here, where those that it comes to lie in one file
 		targets []string
-	}{{1, []string{"/v1/export", "/v1/export?reverse=true"}}, {2, []string{"/v1/backup"}}} {
+	}{{2, []string{"/v1/export", "/v1/export?reverse=true"}}, {3, []string{"/v1/backup"}}} {
 		server := start(t, withLargeValues(t), kvhttp.Options{MaxStreams: streams})
 		before := liveHeap()
 		answers, leave := stallAll(t, server, clients, row.targets...)
