@@ -55,11 +55,12 @@ func only(t *testing.T, language string) string {
 // commands says of every line in a shell block of the README who runs it.
 var commands = map[string]string{
 	"go run ./cmd/small_db_server -dir ./data -create -addr :8080": "TestReadmeServer",
-	"go test ./...":                                    "runs this test",
-	"go install ./cmd/smalldb":                         "TestReadmeTool builds it",
-	"go test -run '^$' -fuzz '^FuzzLog$' ./fuzz":       ".ci/run, not as long",
-	"go run ./cmd/small_db_example":                    ".ci/run",
-	"go test ./benchmarks -run '^$' -bench . -count 6": "takes minutes",
+	"go test ./...":                                        "runs this test",
+	"go install ./cmd/smalldb":                             "TestReadmeTool builds it",
+	"go test -run '^$' -fuzz '^FuzzLog$' ./fuzz":           ".ci/run, not as long",
+	"go run ./cmd/small_db_example":                        ".ci/run",
+	"go run ./cmd/smalldb torture -dir ./torture -for 60s": ".ci/run, not as long",
+	"go test ./benchmarks -run '^$' -bench . -count 6":     "takes minutes",
 }
 
 func TestReadmeCommands(t *testing.T) {
