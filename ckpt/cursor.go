@@ -96,7 +96,7 @@ func (c *Cursor) SeekLT(key []byte) (Record, bool, error) {
 // countBelow counts the entries of the ordered index whose keys are less than key.
 func (c *Cursor) countBelow(key []byte) (uint64, error) {
 	return c.r.ordered().count(func(offset uint64) (bool, error) {
-		record, buf, err := c.r.copyRecord(offset, c.r.spanOf(offset), nil, c.buf[:0])
+		record, buf, err := c.r.copyRecord(offset, c.r.spanOf(offset), c.buf)
 		c.buf = buf
 		return bytes.Compare(record.Key, key) < 0, err
 	})
@@ -166,7 +166,7 @@ func (c *Cursor) leave(p place) (Record, bool, error) {
 
 // stand reads the record at offset in the span with this index and stands on it.
 func (c *Cursor) stand(offset uint64, span int) (Record, bool, error) {
-	record, buf, err := c.r.copyRecord(offset, span, nil, c.buf[:0])
+	record, buf, err := c.r.copyRecord(offset, span, c.buf)
 	c.buf = buf
 	if err != nil {
 		return Record{}, false, err

@@ -87,39 +87,39 @@ func (r *Reader) Get(key []byte) (Record, bool, error) {
 	return record, ok, err
 }
 
-// Fetch is Get of a copy: the Record points into that. It lies in small if that has room for the record (package format), else it
-// is appended to buf, and out is the longer buf. What was verified is the copy, so the Record stays right even if the mapped bytes change meanwhile.
-func (r *Reader) Fetch(key, small, buf []byte) (record Record, out []byte, ok bool, err error) {
-	return r.find(key, small, buf, true)
+// Fetch is Get of a copy. What was verified is the copy, so the Record stays right even if the mapped bytes change meanwhile. A record lies in small if that has room for
+// it; else its value is appended to dst, and out is the longer dst. key may lie in the memory of dst.
+func (r *Reader) Fetch(key, small, dst []byte) (record Record, out []byte, ok bool, err error) {
+	return r.find(key, small, dst, true)
 }
 
-func (r *Reader) find(key, small, buf []byte, copied bool) (record Record, out []byte, ok bool, err error) {
+func (r *Reader) find(key, small, dst []byte, copied bool) (record Record, out []byte, ok bool, err error) {
 	hash := format.KeyHash(r.seed, key)
 	bucket := format.BucketOf(hash, r.buckets)
 	for range min(r.buckets, format.MaxProbe) {
 		at := r.bucketsAt + bucket*format.BucketLen
 		slots := [format.BucketLen]byte(r.data[at:]) // a copy: "absent" is only ever said from bytes that were verified
 		if err := format.CheckBucket(slots[:], r.salt, at); err != nil {
-			return Record{}, buf, false, corrupt(r.name, at, err)
+			return Record{}, dst, false, corrupt(r.name, at, err)
 		}
 		for i := range format.BucketSlots {
 			s := format.SlotAt(slots[:], i)
 			if s == 0 {
-				return Record{}, buf, false, nil
+				return Record{}, dst, false, nil
 			}
 			if !s.Matches(hash) {
 				continue
 			}
-			out := buf
 			if copied {
-				record, out, err = r.copyRecord(s.Offset(), r.spanOf(s.Offset()), small, buf)
+				record, out, ok, err = r.fetch(s.Offset(), key, small, dst)
 			} else {
 				record, _, err = r.record(s.Offset(), r.spanOf(s.Offset()))
+				ok = string(record.Key) == string(key)
 			}
 			if err != nil {
-				return Record{}, buf, false, err
+				return Record{}, dst, false, err
 			}
-			if string(record.Key) == string(key) {
+			if ok {
 				return record, out, true, nil
 			}
 		}
@@ -127,7 +127,7 @@ func (r *Reader) find(key, small, buf []byte, copied bool) (record Record, out [
 			bucket = 0
 		}
 	}
-	return Record{}, buf, false, nil
+	return Record{}, dst, false, nil
 }
 
 // spanOf returns the index of the span in which offset lies, or that of another one
@@ -157,18 +157,32 @@ func (r *Reader) record(offset uint64, i int) (Record, uint64, error) {
 	return s.recordOf(&e), uint64(size), nil
 }
 
-// copyRecord copies the record at offset, in the span with this index, to small or to the end of buf, and verifies the copy.
-func (r *Reader) copyRecord(offset uint64, i int, small, buf []byte) (Record, []byte, error) {
+// copyRecord copies the record at offset, in the span with this index, to buf, verifies the copy, and returns it and buf.
+func (r *Reader) copyRecord(offset uint64, i int, buf []byte) (Record, []byte, error) {
 	if err := r.holds(i, offset); err != nil {
 		return Record{}, buf, err
 	}
 	s := &r.spans[i]
-	copied, out := format.CopyTo(small, buf, format.EntryBytes(r.data[offset:s.end]))
-	e, _, err := format.DecodeEntry(copied, r.salt, offset)
+	buf = append(buf[:0], format.EntryBytes(r.data[offset:s.end])...)
+	e, _, err := format.DecodeEntry(buf, r.salt, offset)
 	if err != nil {
 		return Record{}, buf, corrupt(r.name, offset, err)
 	}
-	return s.recordOf(&e), out, nil
+	return s.recordOf(&e), buf, nil
+}
+
+// fetch is Fetch of the record at offset, if it is one of key.
+func (r *Reader) fetch(offset uint64, key, small, dst []byte) (record Record, out []byte, same bool, err error) {
+	i := r.spanOf(offset)
+	if err := r.holds(i, offset); err != nil {
+		return Record{}, dst, false, err
+	}
+	s := &r.spans[i]
+	e, out, same, err := format.FetchEntry(small, dst, r.data[offset:s.end], key, r.salt, offset)
+	if err != nil {
+		return Record{}, dst, false, corrupt(r.name, offset, err)
+	}
+	return s.recordOf(&e), out, same, nil
 }
 
 // holds checks that there is a span with this index and that offset lies in it.

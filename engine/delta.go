@@ -116,33 +116,46 @@ func (d *delta) corrupt(place int64, err error) error {
 	return &format.CorruptionError{File: format.LogName(log.generation), Offset: place*placeUnit - log.start, Err: err}
 }
 
-// copy copies the record at a place to small or to the end of buf, as format.CopyTo does, and verifies the copy, which the
-// record points into.
-func (d *delta) copy(place int64, small, buf []byte) (rec format.Record, out []byte, err error) {
+// copy copies the record at a place to buf, verifies the copy, which the record's slices point into, and returns it and buf.
+func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
 	if err := d.known(place); err != nil {
 		return format.Record{}, buf, err
 	}
 	at := place * placeUnit
 	log := d.logAt(at)
-	copied, out := format.CopyTo(small, buf, format.RecordBytes(d.memory.Bytes()[at:log.end]))
-	rec, _, err = format.DecodeRecord(copied, log.salt, uint64(at-log.start))
+	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
+	rec, _, err := format.DecodeRecord(buf, log.salt, uint64(at-log.start))
 	if err != nil {
 		return format.Record{}, buf, d.corrupt(place, err)
 	}
-	return rec, out, nil
+	return rec, buf, nil
 }
 
-// fetch is get of a copy, as in copy.
-func (d *delta) fetch(hash uint64, key, small, buf []byte) (rec format.Record, out []byte, ok bool, err error) {
+// fetch is get of a copy that was verified, as format.FetchRecord makes it.
+func (d *delta) fetch(hash uint64, key, small, dst []byte) (rec format.Record, out []byte, ok bool, err error) {
+	out = dst
 	d.table.segment(hash).find(hash, func(place int64) bool {
-		rec, out, err = d.copy(place, small, buf)
-		ok = err == nil && bytes.Equal(rec.Key, key)
+		rec, out, ok, err = d.fetchAt(place, key, small, dst)
 		return ok || err != nil
 	})
-	if !ok {
-		return format.Record{}, buf, false, err
+	if err != nil {
+		return format.Record{}, dst, false, err
 	}
-	return rec, out, true, nil
+	return rec, out, ok, nil
+}
+
+// fetchAt fetches the record at a place, if it is one of key.
+func (d *delta) fetchAt(place int64, key, small, dst []byte) (rec format.Record, out []byte, same bool, err error) {
+	if err := d.known(place); err != nil {
+		return format.Record{}, dst, false, err
+	}
+	at := place * placeUnit
+	log := d.logAt(at)
+	rec, out, same, err = format.FetchRecord(small, dst, d.memory.Bytes()[at:log.end], key, log.salt, uint64(at-log.start))
+	if err != nil {
+		return format.Record{}, dst, false, d.corrupt(place, err)
+	}
+	return rec, out, same, nil
 }
 
 // get returns the last record of a key.

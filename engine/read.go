@@ -9,8 +9,8 @@ import (
 )
 
 // AppendGet appends the value of key to dst and returns the longer slice, as append does. ok is
-// false if the key is not set, or has expired. It takes no lock, and allocates only if dst must grow; a value of more than
-// 150 bytes takes its key and 40 bytes more there for a moment, for what is verified is the copy.
+// false if the key is not set, or has expired. It takes no lock, and allocates only if dst must grow, or for a key of more than
+// some 200 bytes with a value as long. key may lie in the memory of dst.
 func (db *DB) AppendGet(dst, key []byte) (out []byte, ok bool, err error) {
 	for due := uint64(0); ; {
 		v := db.view.Load()
@@ -44,7 +44,10 @@ func (v *view) appendGet(dst, key []byte, clock *clock) (out []byte, due uint64,
 	case rec.Expiry != 0 && clock.due(rec.Expiry):
 		return dst, rec.Seq, false, nil
 	}
-	return append(out[:len(dst)], rec.Value...), 0, true, nil
+	if len(out) > len(dst) { // a long value is there
+		return out, 0, true, nil
+	}
+	return append(out, rec.Value...), 0, true, nil
 }
 
 // View calls read with the value of key as it lies in the mapped file, without copying it. read must neither change value nor

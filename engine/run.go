@@ -164,7 +164,7 @@ type runCursor struct {
 // record copies the record of the entry to buf, which grows as needed and is returned, and verifies the copy. The caller is inside a guard.
 func (c *runCursor) record(buf []byte) (rec format.Record, out []byte, err error) {
 	place := c.run.places[c.i]
-	rec, buf, err = c.delta.copy(place, nil, buf[:0])
+	rec, buf, err = c.delta.copy(place, buf)
 	if err == nil && !bytes.Equal(rec.Key, c.run.key(c.i)) { // it was that key when the run was made
 		err = c.delta.corrupt(place, fmt.Errorf("%w: the key of the record has changed to %.40q", format.ErrField, rec.Key))
 	}

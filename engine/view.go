@@ -44,23 +44,23 @@ func (v *view) get(key []byte) (it item, ok bool, err error) {
 	return item{rec.Value, rec.Seq, rec.Expiry}, ok, err
 }
 
-// fetch copies the last record of a key, whether it is due or not, to small or to the end of buf, as format.CopyTo does, and verifies the
+// fetch copies the last record of a key, whether it is due or not, as format.FetchRecord does, and verifies the
 // copy: what the caller gets is what was verified, even if the mapped bytes change meanwhile, as when a page is evicted and read again from a bad
 // disk. ok is false if the key is not set, and then rec may still tell the sequence of its delete. The caller is inside a guard.
-func (v *view) fetch(key, small, buf []byte) (rec ckpt.Record, out []byte, ok bool, err error) {
+func (v *view) fetch(key, small, dst []byte) (rec ckpt.Record, out []byte, ok bool, err error) {
 	for _, d := range [...]*delta{v.delta, v.frozen} {
 		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
 			continue
 		}
-		rec, out, found, err := d.fetch(d.hash(key), key, small, buf)
+		rec, out, found, err := d.fetch(d.hash(key), key, small, dst)
 		if err != nil {
-			return ckpt.Record{}, buf, false, err
+			return ckpt.Record{}, dst, false, err
 		}
 		if found {
 			return recordOf(&rec), out, rec.Kind == format.KindSet, nil
 		}
 	}
-	return v.base.Fetch(key, small, buf)
+	return v.base.Fetch(key, small, dst)
 }
 
 // entry is fetch into memory of its own.

@@ -31,6 +31,15 @@ func Sum(data []byte, salt, offset uint64) uint64 {
 	return xxhash.Sum64(data) ^ Mix(salt, offset)
 }
 
+// hashOf is the xxHash64 of a and b, one after the other.
+func hashOf(a, b []byte) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(a) // never fails
+	_, _ = d.Write(b)
+	return d.Sum64()
+}
+
 // putSum stores the checksum of b[:len(b)-SumLen] in the last bytes of b.
 func putSum(b []byte, salt, offset uint64) {
 	body := len(b) - SumLen

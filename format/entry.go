@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 )
@@ -49,20 +50,50 @@ func DecodeEntry(b []byte, salt, offset uint64) (e Entry, size int, err error) {
 	if err != nil {
 		return Entry{}, 0, err
 	}
-	want := binary.LittleEndian.Uint32(b[p.body:])
-	if got := uint32(Sum(b[:p.body], salt, offset)); got != want {
-		return Entry{}, 0, fmt.Errorf("checkpoint record: %w: stored %08x, computed %08x", ErrChecksum, want, got)
+	stored := binary.LittleEndian.Uint32(b[p.body:])
+	e, err = checkEntry(p, expires, b[:p.value:p.value], b[p.value:p.body:p.body], stored, Sum(b[:p.body], salt, offset))
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	return e, p.body + entrySumLen, nil
+}
+
+// FetchEntry is FetchRecord for an entry: it copies that at the start of b and verifies the copy, if it is one of key.
+func FetchEntry(small, dst, b, key []byte, salt, offset uint64) (e Entry, out []byte, same bool, err error) {
+	p, expires, err := parseEntry(b)
+	if err != nil {
+		return Entry{}, dst, false, err
+	}
+	if size := p.body + entrySumLen; size <= cap(small) {
+		e, _, err = DecodeEntry(append(small[:0], b[:size]...), salt, offset)
+		return e, dst, err == nil && bytes.Equal(e.Key, key), err
+	}
+	head := append(small[:0], b[:p.value]...)
+	if !bytes.Equal(head[p.key:], key) {
+		_, _, err = DecodeEntry(b, salt, offset)
+		return Entry{}, dst, false, err
+	}
+	stored := binary.LittleEndian.Uint32(b[p.body:])
+	out = append(dst, b[p.value:p.body]...)
+	value := out[len(dst):len(out):len(out)]
+	e, err = checkEntry(p, expires, head, value, stored, hashOf(head, value)^Mix(salt, offset))
+	return e, out, err == nil, err
+}
+
+// checkEntry verifies an entry whose lengths, deadline and key are head, by the checksum that was stored and the one of its bytes.
+func checkEntry(p entryParts, expires bool, head, value []byte, stored uint32, sum uint64) (e Entry, err error) {
+	if got := uint32(sum); got != stored {
+		return Entry{}, fmt.Errorf("checkpoint record: %w: stored %08x, computed %08x", ErrChecksum, stored, got)
 	}
 	if expires {
-		e.Expiry = int64(binary.LittleEndian.Uint64(b[p.key-expiryLen:]))
+		e.Expiry = int64(binary.LittleEndian.Uint64(head[p.key-expiryLen:]))
 		if e.Expiry <= 0 {
-			return Entry{}, 0, fmt.Errorf("checkpoint record: %w: deadline %d", ErrField, e.Expiry)
+			return Entry{}, fmt.Errorf("checkpoint record: %w: deadline %d", ErrField, e.Expiry)
 		}
 	}
 	e.SeqDelta = p.seqDelta
-	e.Key = b[p.key:p.value:p.value]
-	e.Value = b[p.value:p.body:p.body]
-	return e, p.body + entrySumLen, nil
+	e.Key, e.Value = head[p.key:], value
+	return e, nil
 }
 
 // EntryBytes returns the bytes of the entry at the start of b by its lengths alone: to copy the entry and verify the copy. If

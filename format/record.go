@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -103,30 +104,63 @@ func DecodeRecord(b []byte, salt, offset uint64) (r Record, size int, err error)
 	if !ok {
 		return Record{}, 0, recordLengthError(b)
 	}
-	hash := xxhash.Sum64(b[:p.body])
-	want := binary.LittleEndian.Uint64(b[p.body:])
-	if got := hash ^ Mix(salt, offset); got != want {
-		return Record{}, 0, fmt.Errorf("record: %w: stored %016x, computed %016x", ErrChecksum, want, got)
-	}
-	r = Record{
-		Kind:  Kind(b[6]),
-		Seq:   binary.LittleEndian.Uint64(b[8:]),
-		Key:   b[p.key:p.value:p.value],
-		Value: b[p.value:p.body:p.body],
-		Hash:  hash,
-	}
-	if b[7]&FlagExpiry != 0 {
-		r.Expiry = int64(binary.LittleEndian.Uint64(b[recordHeaderLen:]))
-	}
-	if err := r.validate(b[7]); err != nil {
+	r, err = checkRecord(p, b[:p.value:p.value], b[p.value:p.body:p.body], b[p.body:p.size], xxhash.Sum64(b[:p.body]), salt, offset)
+	if err != nil {
 		return Record{}, 0, err
 	}
-	// The record's last 8 bytes, less those of the checksum: 0 if there is no padding.
-	padding := binary.LittleEndian.Uint64(b[p.size-RecordAlign:]) >> (8 * (p.body + SumLen + RecordAlign - p.size))
-	if padding != 0 {
-		return Record{}, 0, fmt.Errorf("record: %w: padding is not zero", ErrField)
-	}
 	return r, p.size, nil
+}
+
+// FetchRecord copies the record at the start of b and verifies the copy, if it is one of key: as a whole to small, if that has room for
+// it, or else the value to the end of dst and the rest to small or to memory of its own. It does not touch dst before it knows that the record is one of key, which may
+// lie in there. same is false for another key's record, which is verified in place. out is dst, longer if the value lies there.
+func FetchRecord(small, dst, b, key []byte, salt, offset uint64) (r Record, out []byte, same bool, err error) {
+	p, ok := parseRecord(b)
+	if !ok {
+		return Record{}, dst, false, recordLengthError(b)
+	}
+	if p.size <= cap(small) {
+		r, _, err = DecodeRecord(append(small[:0], b[:p.size]...), salt, offset)
+		return r, dst, err == nil && bytes.Equal(r.Key, key), err
+	}
+	head := append(small[:0], b[:p.value]...)
+	if !bytes.Equal(head[p.key:], key) {
+		_, _, err = DecodeRecord(b, salt, offset)
+		return Record{}, dst, false, err
+	}
+	var tail [SumLen + RecordAlign]byte
+	n := copy(tail[:], b[p.body:p.size])
+	out = append(dst, b[p.value:p.body]...)
+	value := out[len(dst):len(out):len(out)]
+	r, err = checkRecord(p, head, value, tail[:n], hashOf(head, value), salt, offset)
+	return r, out, err == nil, err
+}
+
+// checkRecord verifies a record whose header and key are head and whose checksum and padding are tail; hash is that of head and value.
+func checkRecord(p recordParts, head, value, tail []byte, hash, salt, offset uint64) (Record, error) {
+	want := binary.LittleEndian.Uint64(tail)
+	if got := hash ^ Mix(salt, offset); got != want {
+		return Record{}, fmt.Errorf("record: %w: stored %016x, computed %016x", ErrChecksum, want, got)
+	}
+	r := Record{
+		Kind:  Kind(head[6]),
+		Seq:   binary.LittleEndian.Uint64(head[8:]),
+		Key:   head[p.key:],
+		Value: value,
+		Hash:  hash,
+	}
+	if head[7]&FlagExpiry != 0 {
+		r.Expiry = int64(binary.LittleEndian.Uint64(head[recordHeaderLen:]))
+	}
+	if err := r.validate(head[7]); err != nil {
+		return Record{}, err
+	}
+	for _, c := range tail[SumLen:] {
+		if c != 0 {
+			return Record{}, fmt.Errorf("record: %w: padding is not zero", ErrField)
+		}
+	}
+	return r, nil
 }
 
 // RecordKey returns the key and the kind of the record at the start of b without
@@ -149,15 +183,6 @@ func RecordBytes(b []byte) []byte {
 		return b[:min(MinRecordLen, len(b))]
 	}
 	return b[:p.size]
-}
-
-// CopyTo copies b to small if it has room for it, and otherwise appends it to buf. It returns the copy, and buf, longer in that case.
-func CopyTo(small, buf, b []byte) (copied, out []byte) {
-	if len(b) <= cap(small) {
-		return append(small[:0], b...), buf
-	}
-	out = append(buf, b...)
-	return out[len(buf):], out
 }
 
 // recordParts says where in a record its parts begin, in bytes. Its checksum ends where its padding begins.
