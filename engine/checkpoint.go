@@ -92,8 +92,8 @@ func (c *checkpointer) complete(p *pending) error {
 // build makes the checkpoint of a frozen state: from the base and the frozen delta, or, where those are damaged, from files.
 func (c *checkpointer) build(p *pending, v *view) (err error) {
 	p.source = v.base.Header().Generation
-	if known := c.db.damaged(); fileOf(known) == format.CheckpointName(p.source) {
-		// Perhaps in an index, which a merge does not read; but what is damaged is not to be kept for the next repair.
+	known := c.db.damagedCheckpoint(p.source)
+	if known != nil { // perhaps in an index, which a merge does not read; but what is damaged is not to be kept for the next repair
 		if err = c.rebuild(p, known); err == nil || c.interrupted() != nil {
 			return err
 		}
@@ -103,10 +103,22 @@ func (c *checkpointer) build(p *pending, v *view) (err error) {
 		return err
 	}
 	_ = c.db.meet(err)
+	if known != nil && fileOf(err) == fileOf(known) { // it was tried
+		return err
+	}
 	if failure := c.rebuild(p, err); failure != nil {
 		return errors.Join(err, failure)
 	}
 	return nil
+}
+
+// damagedCheckpoint is what is known of damage in a checkpoint.
+func (db *DB) damagedCheckpoint(generation uint64) error {
+	name := format.CheckpointName(generation)
+	if err := db.damage.of(name); err != nil {
+		return err
+	}
+	return db.scrubber.found.of(name)
 }
 
 // interrupted says why a checkpoint must not go on; nil if it may.
@@ -127,7 +139,9 @@ func (db *DB) writeCheckpoint(p *pending, v *view, interrupted func() error) (*c
 	}
 	err := db.buildCheckpoint(temp, p, v, interrupted)
 	if err == nil {
-		err = verifyCheckpoint(db.dir, temp, interrupted)
+		if err = verifyCheckpoint(db.dir, temp, interrupted); errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("what was written does not read back: %v", err) //nolint:errorlint // no damage: nothing is read from it
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(diskError(err), ignoreMissing(db.dir.Remove(temp)))

@@ -25,6 +25,8 @@ type checkpointer struct {
 	retry     time.Time   // not before; zero if the last attempt succeeded
 	pause     time.Time   // not before, for want of memory, while resting
 	backoff   time.Duration
+	began     time.Time // when the last attempt did
+	rested    time.Time // no repair begins before
 
 	repair  atomic.Bool  // damage was met: a checkpoint is due, whether anything has changed or not
 	resting atomic.Bool  // a checkpoint has ended and none may begin yet for want of memory; stored by the goroutine
@@ -47,7 +49,7 @@ const (
 
 const (
 	// pauseFactor is how many times as long as the last checkpoint took, and the spare that it uses up, none begins for want of
-	// memory: where they give little back, they take a fifth of the time.
+	// memory: where they give little back, they take a fifth of the time. So it is with repairs, and with attempts that damage ends.
 	pauseFactor              = 4
 	spareBytesPerMillisecond = 128 << 10
 	// manyLogs is how many logs an open may find before that alone makes a checkpoint due.
@@ -58,6 +60,7 @@ const (
 // checkpoint due. Frames of few small records are mostly padding.
 const fileBytesFactor = 8
 
+// newCheckpointer returns a checkpointer whose goroutine, run, is not started.
 func newCheckpointer(db *DB) *checkpointer {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &checkpointer{
@@ -69,7 +72,6 @@ func newCheckpointer(db *DB) *checkpointer {
 	if db.updates.Load() > 0 || db.recovery.Logs > manyLogs {
 		c.poke() // what was replayed counts
 	}
-	go c.run()
 	return c
 }
 
@@ -145,7 +147,7 @@ func (c *checkpointer) due() bool {
 	if c.resting.Load() && !time.Now().Before(c.pause) {
 		c.resting.Store(false)
 	}
-	if c.repair.Load() || !c.resting.Load() && db.pressed() || c.scattered() {
+	if c.repair.Load() && !time.Now().Before(c.rested) || !c.resting.Load() && db.pressed() || c.scattered() {
 		return true
 	}
 	if db.updates.Load() == 0 {
@@ -185,7 +187,10 @@ func (c *checkpointer) schedule(timer *time.Timer) {
 	case !c.retry.IsZero():
 		at = c.retry
 	case c.repair.Load():
-		at = time.Now()
+		at = c.rested
+		if now := time.Now(); at.Before(now) {
+			at = now
+		}
 	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
 		at = c.changed.Add(c.db.opts.CheckpointInterval)
 		fallthrough
@@ -209,34 +214,42 @@ func (c *checkpointer) checkpoint() error {
 			return err
 		}
 	}
-	if c.db.updates.Load() == 0 && !c.db.anyDue() && !c.repair.Load() {
+	repair := c.repair.Swap(false)
+	if c.db.updates.Load() == 0 && !c.db.anyDue() && !repair {
 		c.retry, c.backoff = time.Time{}, 0
 		return nil
 	}
-	c.changed = time.Time{}
+	c.changed, c.began = time.Time{}, time.Now()
 	p, err := c.db.freeze()
 	if err != nil {
-		return c.failed(err)
+		err = c.failed(err)
+	} else {
+		c.pending = p
+		err = c.finish()
 	}
-	c.pending = p
-	return c.finish()
+	if err != nil && repair {
+		c.repair.Store(true)
+	}
+	return err
 }
 
 // finish makes the pending state a checkpoint.
 func (c *checkpointer) finish() error {
-	started := time.Now()
+	c.began = time.Now()
 	if err := c.complete(c.pending); err != nil {
 		return c.failed(err)
 	}
 	c.baseLen.Store(int64(c.db.view.Load().base.Footer().FileLen))
-	took := time.Since(started)
+	took := time.Since(c.began)
 	if c.db.opts.MaxMemoryBytes > 0 {
 		spare := time.Duration(c.db.opts.LogFileBytes/spareBytesPerMillisecond) * time.Millisecond
 		c.pause = time.Now().Add(pauseFactor * (took + spare))
 		c.resting.Store(true)
 	}
 	c.succeeded(c.pending.generation, took)
-	c.db.healed(c.pending)
+	if c.db.healed(c.pending) { // a disk or a memory that goes on failing may have them a fifth of the time
+		c.rested = time.Now().Add(pauseFactor * took)
+	}
 	c.pending = nil
 	return nil
 }
@@ -251,9 +264,13 @@ func (c *checkpointer) failed(err error) error {
 		longest = retryDamaged
 	}
 	c.backoff = min(max(retryMin, 2*c.backoff), longest)
-	c.retry = time.Now().Add(c.backoff)
+	wait := c.backoff
+	if longest == retryDamaged {
+		wait = max(wait, pauseFactor*time.Since(c.began))
+	}
+	c.retry = time.Now().Add(wait)
 	_ = c.db.meet(err)
-	c.db.logger.Warn("checkpoint failed, it will be tried again", "error", err, "in", c.backoff)
+	c.db.logger.Warn("checkpoint failed, it will be tried again", "error", err, "in", wait)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = err

@@ -45,8 +45,8 @@ type DB struct {
 	updates    atomic.Uint64 // operations since the last checkpoint began
 	refused    atomic.Bool   // a set was refused for want of memory since the last checkpoint began
 	failure    atomic.Pointer[error]
-	damage     atomic.Pointer[error] // the first that was met and not repaired
-	repairs    atomic.Uint64         // times that damage was repaired
+	damage     damages       // of what the state is read from
+	repairs    atomic.Uint64 // times that damage was repaired
 	// kept is the generation of the checkpoint before the base, or of the base: files before it no state needs, and logs
 	// before it may be rewritten. It is stored before that.
 	kept atomic.Uint64
@@ -79,7 +79,7 @@ func (db *DB) Stats() Stats {
 		Groups:     db.groups.Load(),
 		LogBytes:   uint64(db.logged.Load()),
 		Failure:    db.failed(),
-		Damage:     db.damaged(),
+		Damage:     db.damage.first(),
 		Warm:       !db.warmer.cold.Load(),
 		Recovery:   db.recovery,
 	}

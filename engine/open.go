@@ -160,6 +160,7 @@ func (db *DB) start(spare bool) {
 	db.pipeline = newPipeline(pipelineLimit{group: format.MaxGroupLen, queue: queueBytes}, db.commit)
 	db.scrubber = newScrubber(db)
 	db.checkpointer = newCheckpointer(db)
+	go db.checkpointer.run()
 	go db.scrubber.run()
 	if len(db.recovery.Repaired) > 0 {
 		db.repair() // what is left of the damage

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/format"
@@ -121,12 +122,25 @@ func (db *DB) rebuildPointer(c *contents) (*format.VersionFile, error) {
 			continue
 		}
 		v := versionFor(r)
-		if i > 0 {
-			v.Previous = c.checkpoints[i-1]
-		}
+		v.Previous = db.previousTo(c, i)
 		return v, nil
 	}
 	return nil, errors.Join(append(errs, errors.New("no intact checkpoint to rebuild it from"))...)
+}
+
+// previousTo is the generation of the newest checkpoint before the ith that can repair it: it verifies, and all logs since are there. 0 if there is none.
+func (db *DB) previousTo(c *contents, i int) uint64 {
+	for j := i - 1; j >= 0; j-- {
+		from := c.checkpoints[j]
+		whole := true
+		for n := from; n <= c.checkpoints[i] && whole; n++ {
+			_, whole = slices.BinarySearch(c.logs, n)
+		}
+		if whole && verifyCheckpoint(db.dir, format.CheckpointName(from), nil) == nil {
+			return from
+		}
+	}
+	return 0
 }
 
 // versionFor is the version file that names a checkpoint, without a previous one.
@@ -156,6 +170,16 @@ func verifyCheckpoint(dir mmapio.Dir, name string, interrupted func() error) err
 	}
 	defer around.Close()
 	return ckpt.Verify(interruptible{around, interrupted}, around.Size(), name)
+}
+
+// verifySums compares a checkpoint on the disk with its checksums, unless interrupted says why not.
+func verifySums(dir mmapio.Dir, name string, interrupted func() error) error {
+	around, err := mmapio.OpenAround(dir, name)
+	if err != nil {
+		return err
+	}
+	defer around.Close()
+	return ckpt.VerifySums(interruptible{around, interrupted}, around.Size(), name)
 }
 
 // interruptible is a reader that may be told to stop.

@@ -20,6 +20,7 @@ type replay struct {
 	frames      uint64
 	operations  uint64
 	recordBytes int64
+	interrupted func() error // says why to give up; asked for each frame; nil if nothing does
 }
 
 // newReplay begins with a checkpoint. There is address space for these logs.
@@ -63,6 +64,11 @@ func (r *replay) apply(l *sealedLog, end int64) error {
 	}
 	reader := logrecord.NewReader(l.file, l.id, l.before.Position, end)
 	for {
+		if r.interrupted != nil {
+			if err := r.interrupted(); err != nil {
+				return err
+			}
+		}
 		frame, err := reader.Next()
 		if err == io.EOF {
 			d.bytes.Add(reader.Offset() - format.LogHeaderSize)

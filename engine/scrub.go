@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,13 +20,14 @@ import (
 // cache, no faster than the options allow, and compared with its checksums. One goroutine uses it.
 type scrub struct {
 	s       *scrubber
-	started time.Time
-	bytes   uint64 // read so far
-	damage  error  // the first that was found
+	bytes   uint64    // read so far
+	next    time.Time // when more may be read
+	found   damages
+	failure error // what kept it first from reading something
 }
 
-// all reads all files. It goes on behind damage; an error is what kept it from reading.
-func (p *scrub) all() error {
+// all reads all files. It goes on behind damage and failures.
+func (p *scrub) all() {
 	db := p.s.db
 	var newest uint64 // log
 	var end int64     // of that, as far as it is durable
@@ -36,59 +38,39 @@ func (p *scrub) all() error {
 		}
 		return nil
 	}); err != nil {
-		return err
+		p.failure = err
+		return
 	}
-	if err := p.note(p.version()); err != nil {
-		return err
-	}
+	p.note(p.version())
 	kept, base := db.kept.Load(), db.view.Load().base.Header().Generation
-	if err := p.note(p.checkpoint(base)); err != nil {
-		return err
-	}
+	p.note(p.checkpoint(base))
 	if kept != base {
-		if err := p.note(p.checkpoint(kept)); err != nil {
-			return err
-		}
+		p.note(p.checkpoint(kept))
 	}
-	return p.logs(kept, newest, end)
-}
-
-// logs reads the logs of these generations; the last one to its end.
-func (p *scrub) logs(from, to uint64, end int64) error {
-	for n := to; n >= from; n-- {
+	for n := newest; n >= kept; n-- {
 		before, err := p.log(n, end)
-		if err = p.note(err); err != nil {
-			return err
-		}
+		p.note(err)
 		end = before.End // 0 if its first blocks are damaged: then nobody says
 	}
-	return nil
+	p.wait(0)
 }
 
-// note takes the outcome of a file: damage is kept and is no error, unless the file is not needed any more.
-func (p *scrub) note(err error) error {
+// note takes the outcome of a file. Damage is told and mended at once, for the pass may take long, unless the file is not needed any more.
+func (p *scrub) note(err error) {
 	if err == nil || p.s.ctx.Err() != nil {
-		return p.s.ctx.Err()
+		return
 	}
 	if !errors.Is(err, ErrCorrupt) {
-		return err
+		p.failure = cmp.Or(p.failure, err)
+		return
 	}
-	if n, ok := generationOf(fileOf(err)); ok && n < p.s.db.kept.Load() { // it may have been removed, or made the spare
-		return nil
+	if db := p.s.db; db.needs(fileOf(err)) { // else it may have been removed, or made the spare
+		db.logger.Error("scrub has found damage", "error", err)
+		p.found.add(err)
+		p.s.found.add(err)
+		_ = db.meet(err)
+		db.repair()
 	}
-	p.s.db.logger.Error("scrub has found damage", "error", err)
-	if p.damage == nil {
-		p.damage = err
-	}
-	return nil
-}
-
-// fileOf is the file that damage is in.
-func fileOf(err error) string {
-	if damaged, ok := errors.AsType[*format.CorruptionError](err); ok {
-		return damaged.File
-	}
-	return ""
 }
 
 // open opens a file of the pass. Its absence is damage.
@@ -176,10 +158,12 @@ func unreadable(err error) bool {
 
 // wait waits until n more bytes may be read.
 func (p *scrub) wait(n int) error {
-	due := time.Duration(float64(p.bytes) / float64(p.s.db.opts.ScrubBytesPerSecond) * float64(time.Second))
-	p.bytes += uint64(n)
-	if early := due - time.Since(p.started); early > 0 {
+	now := time.Now()
+	if early := p.next.Sub(now); early > 0 {
 		p.s.sleep(early)
+		now = p.next
 	}
+	p.next = now.Add(time.Duration(float64(n) / float64(p.s.db.opts.ScrubBytesPerSecond) * float64(time.Second)))
+	p.bytes += uint64(n)
 	return p.s.ctx.Err()
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/tongpengdl/small-db/format"
 )
 
 // scrubber reads the files that the state, or the repair of its checkpoint, needs from the disk, once per interval: rot is to be found
@@ -16,8 +14,10 @@ type scrubber struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the goroutine has ended
 
+	found damages // by the last pass, and by the one under way
+
 	mu     sync.Mutex
-	report Scrub
+	report Scrub // but for Damage
 }
 
 // firstScrub is how long after the open the first pass begins, unless the interval is shorter: a process that only looks
@@ -40,9 +40,13 @@ func (s *scrubber) run() {
 	for wait := min(interval, firstScrub); s.sleep(wait); {
 		started := time.Now()
 		s.pass(started)
-		wait = interval - time.Since(started)
+		took := time.Since(started)
+		wait = max(interval-took, took, shortestScrubPause)
 	}
 }
+
+// shortestScrubPause is how long nothing is read between two passes, whatever the interval. They take half of the time at most.
+const shortestScrubPause = time.Millisecond
 
 // sleep waits, and reports whether the goroutine is to go on.
 func (s *scrubber) sleep(d time.Duration) bool {
@@ -64,47 +68,27 @@ func (s *scrubber) stop() {
 
 // pass reads all files once.
 func (s *scrubber) pass(started time.Time) {
-	p := &scrub{s: s, started: started}
-	err := p.all()
+	p := &scrub{s: s}
+	p.all()
 	if s.ctx.Err() != nil {
 		return
 	}
-	logger := s.db.logger
-	if err != nil {
-		logger.Warn("scrub failed, it will be tried again", "error", err)
+	s.found.forget(func(file string) bool { return p.found.of(file) == nil || !s.db.needs(file) })
+	logger, took := s.db.logger, time.Since(started)
+	if p.failure != nil {
+		logger.Warn("scrub could not read everything", "error", p.failure)
 	}
 	s.mu.Lock()
-	s.report = Scrub{Passes: s.report.Passes + 1, Ended: time.Now(), Took: time.Since(started), Bytes: p.bytes, Damage: p.damage, Failure: err}
-	s.mu.Unlock()
-	if p.damage != nil {
-		_ = s.db.meet(p.damage) // unless it is in what is kept for repair only
-		s.db.repair()
-	}
-	logger.Info("scrub", "bytes", p.bytes, "took", time.Since(started), "damage", p.damage)
+	defer s.mu.Unlock()
+	s.report = Scrub{Passes: s.report.Passes + 1, Ended: time.Now(), Took: took, Bytes: p.bytes, Failure: p.failure}
+	logger.Info("scrub", "bytes", p.bytes, "took", took)
 }
 
 // last is what the last pass found.
 func (s *scrubber) last() Scrub {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.report
-}
-
-// stillHurt reports whether the damage that was found last lies in a file that is needed after a checkpoint, and otherwise forgets it.
-func (s *scrubber) stillHurt(p *pending) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.report.Damage != nil && !neededAfter(s.report.Damage, p) {
-		s.report.Damage = nil
-	}
-	return s.report.Damage != nil
-}
-
-// neededAfter reports whether the file that damage names is needed after a checkpoint: it was made from another one and the logs since.
-func neededAfter(damage error, p *pending) bool {
-	name := fileOf(damage)
-	if n, ok := format.ParseLogName(name); ok {
-		return n >= p.source
-	}
-	return name == format.CheckpointName(p.source) // version was written anew
+	report := s.report
+	report.Damage = s.found.first()
+	return report
 }

@@ -16,7 +16,7 @@ type remnant struct {
 	src      *source
 	salt     uint64
 	position format.Position
-	proven   bool // the segment directory is: what segments say of sequences can be relied on
+	proven   bool // the segment directory is: what segments say of sequences, and that there are no others, can be relied on
 	blind    bool // there is no directory: records are read one after the other from the first on, and their sequences are not known
 	segments []Segment
 	end      int64    // where the records end at the latest, in bytes; 0 if that is not known
@@ -33,8 +33,11 @@ type remnant struct {
 // complete reports whether every record can be read.
 func (m *remnant) complete() bool { return len(m.holes) == 0 }
 
+// versioned reports whether the sequences of its records are proven.
+func (m *remnant) versioned() bool { return m.verified || m.proven }
+
 // whole reports whether every record can be read, and with its sequence.
-func (m *remnant) whole() bool { return m.complete() && (m.verified || m.proven) }
+func (m *remnant) whole() bool { return m.complete() && m.versioned() }
 
 // examine finds out what of a checkpoint can be saved, if it belongs here.
 func (r *Repair) examine(p *checkpoint) error {
@@ -174,30 +177,42 @@ func (m *remnant) readDirectory(info *CheckpointInfo, footer bool) {
 	}
 	info.scanDirectory(m.src)
 	m.proven = footer && info.complete
+	if footer {
+		m.end = int64(info.footer.BucketsAt)
+	}
 	for i := range info.Segments {
-		s := &info.Segments[i]
-		switch {
-		case s.Kind == segmentKinds[format.SegmentRecords]:
-			m.segments = append(m.segments, *s)
-			continue
-		case m.end == 0:
+		if m.src.ctx.Err() != nil {
+			return
+		}
+		m.useSegment(&info.Segments[i], info.sums[i])
+	}
+	slices.Sort(m.hints)
+}
+
+// useSegment takes what a segment is good for. What the directory says of its kind may be damaged: where records end, a bucket proves.
+func (m *remnant) useSegment(s *Segment, sum uint64) {
+	switch kind := s.Kind; {
+	case kind == segmentKinds[format.SegmentRecords]:
+		m.segments = append(m.segments, *s)
+	case kind == segmentKinds[format.SegmentBuckets]:
+		if m.end == 0 && m.isBucket(s.Offset) {
 			m.end = s.Offset
 		}
-		if m.verified {
-			break
+		if !m.verified {
+			m.addHints(s)
 		}
-		data, err := m.src.tolerant(s.Offset, s.Length)
-		if err != nil {
-			continue
-		}
-		if s.Kind == segmentKinds[format.SegmentBuckets] {
-			m.addHints(data, uint64(s.Offset))
-		}
-		if s.Kind == segmentKinds[format.SegmentEpochs] && format.Sum(data, m.salt, uint64(s.Offset)) == info.sums[i] {
+	case kind == segmentKinds[format.SegmentEpochs] && !m.verified && s.Length <= maxSegment:
+		data, err := m.src.bytes(s.Offset, s.Length)
+		if err == nil && format.Sum(data, m.salt, uint64(s.Offset)) == sum {
 			m.epochs, _ = format.DecodeEpochs(data) // nil if it is damaged
 		}
 	}
-	slices.Sort(m.hints)
+}
+
+// isBucket reports whether an intact bucket lies at an offset.
+func (m *remnant) isBucket(offset int64) bool {
+	b, err := m.src.bytes(offset, format.BucketLen)
+	return err == nil && format.CheckBucket(b, m.salt, uint64(offset)) == nil
 }
 
 // findDirectory finds the directory of a checkpoint whose footer is damaged: it ends where the footer begins, and begins where the segment ends
@@ -224,16 +239,25 @@ func (info *CheckpointInfo) findDirectory(src *source) bool {
 	return true
 }
 
+// pieceLen is how much of a long range is read at a time, in bytes.
+const pieceLen = format.SegmentSize
+
 // addHints takes the offsets of records from a segment of buckets, as far as the buckets are intact.
-func (m *remnant) addHints(data []byte, offset uint64) {
-	for at := 0; at+format.BucketLen <= len(data); at += format.BucketLen {
-		bucket, err := format.DecodeBucket(data[at:], m.salt, offset+uint64(at))
+func (m *remnant) addHints(s *Segment) {
+	for at := int64(0); at < s.Length; at += pieceLen {
+		data, err := m.src.tolerant(s.Offset+at, min(pieceLen, s.Length-at))
 		if err != nil {
-			continue
+			return
 		}
-		for _, s := range bucket {
-			if s != 0 {
-				m.hints = append(m.hints, s.Offset())
+		for i := 0; i+format.BucketLen <= len(data); i += format.BucketLen {
+			bucket, err := format.DecodeBucket(data[i:], m.salt, uint64(s.Offset+at)+uint64(i))
+			if err != nil {
+				continue
+			}
+			for _, slot := range bucket {
+				if slot != 0 {
+					m.hints = append(m.hints, slot.Offset())
+				}
 			}
 		}
 	}

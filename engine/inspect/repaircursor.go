@@ -2,19 +2,22 @@ package inspect
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"github.com/tongpengdl/small-db/format"
 )
 
-// remnantCursor walks the intact records of a checkpoint in the order of their keys.
+// remnantCursor walks the intact records of a checkpoint in the order of their keys. It holds a segment in memory, or pieces of
+// one that is longer than any can be.
 type remnantCursor struct {
 	m       *remnant
-	segment int   // the next one
-	offset  int64 // of data, in bytes
-	data    []byte
-	at      int64  // in data, of the next record
-	base    uint64 // sequence that those of data are relative to
+	segment int    // the next one
+	at, end int64  // of the next record, and of the segment; in bytes of the file
+	base    uint64 // sequence that those of the segment are relative to
+
+	data   []byte // bytes of the file
+	dataAt int64  // where they begin
 
 	key, value []byte // of the record it stands on; valid until the next step
 	seq        uint64
@@ -29,12 +32,11 @@ type remnantCursor struct {
 func (c *remnantCursor) next() {
 	c.hole = false
 	for !c.done {
-		if c.at >= int64(len(c.data)) {
+		if c.at >= c.end {
 			c.load()
 			continue
 		}
-		offset := c.offset + c.at
-		e, size, err := format.DecodeEntry(c.data[c.at:], c.m.salt, uint64(offset))
+		e, size, err := c.decode()
 		seq, ok := c.m.sequence(c.base, e.SeqDelta)
 		if err == nil && ok && bytes.Compare(e.Key, c.key) > 0 {
 			c.at += int64(size)
@@ -42,18 +44,48 @@ func (c *remnantCursor) next() {
 			c.key, c.value, c.seq, c.expiry = append(c.key[:0], e.Key...), e.Value, seq, e.Expiry
 			return
 		}
-		if aligned := format.Align(offset, 8) - c.offset; c.m.blind && aligned > c.at { // perhaps a segment ends
+		if aligned := format.Align(c.at, 8); c.m.blind && aligned > c.at { // perhaps a segment ends
 			c.at = aligned
 			continue
 		}
-		next := c.m.hint(offset, c.offset+int64(len(c.data)))
-		c.skip(offset, next)
-		c.at = next - c.offset
+		next := c.m.hint(c.at, c.end)
+		c.skip(c.at, next)
+		c.at = next
 	}
 }
 
+// decode reads the record at c.at, with as much of what follows as it takes.
+func (c *remnantCursor) decode() (e format.Entry, size int, err error) {
+	for _, least := range []int64{1, pieceLen, format.MaxEntryLen} {
+		n := min(least, c.end-c.at)
+		if have := c.dataAt + int64(len(c.data)) - c.at; c.at < c.dataAt || have < n {
+			if err := c.fetch(n); err != nil {
+				return e, 0, err
+			}
+		}
+		b := c.data[c.at-c.dataAt:]
+		e, size, err = format.DecodeEntry(b, c.m.salt, uint64(c.at))
+		if err == nil || !errors.Is(err, format.ErrLength) || int64(len(b)) == c.end-c.at {
+			break
+		}
+	}
+	return e, size, err
+}
+
+// fetch reads n bytes or more from c.at on: the rest of the segment, if it is no longer than one can be.
+func (c *remnantCursor) fetch(n int64) error {
+	if rest := c.end - c.at; rest <= maxSegment {
+		n = rest
+	} else {
+		n = min(rest, max(n, pieceLen))
+	}
+	data, err := c.m.src.tolerant(c.at, n)
+	c.data, c.dataAt = data, c.at
+	return err
+}
+
 // sequence is that of a record; false if a record cannot have it. If the directory is damaged the number only has to be
-// possible: then it is the version of a key that may be wrong, and not its value.
+// possible: then it is the version of a key that may be wrong, and not its value, and nobody is told it.
 func (m *remnant) sequence(base uint64, delta int64) (uint64, bool) {
 	seq, highest := base+uint64(delta), m.position.Seq
 	switch {
@@ -84,16 +116,14 @@ func (c *remnantCursor) skip(from, to int64) {
 	c.to = max(c.from, to)
 }
 
-// load reads the next segment.
+// load goes to the next segment.
 func (c *remnantCursor) load() {
-	starts := int64(format.CheckpointHeaderLen)
-	if c.segment > 0 {
-		starts = format.Align(c.offset+int64(len(c.data)), 8)
-	}
+	ends := max(c.end, format.CheckpointHeaderLen)
+	starts := format.Align(ends, 8)
 	if c.segment == len(c.m.segments) {
 		c.done = true
-		if c.m.end == 0 || c.m.blind || c.m.end > format.Align(starts, format.BucketLen) {
-			c.skip(min(starts, c.m.src.size), max(starts, c.m.end))
+		if c.m.end == 0 || c.m.blind || c.m.end > format.Align(starts, format.BucketLen) || c.m.holdsBytes(ends) {
+			c.skip(min(ends, c.m.src.size), max(ends, c.m.end))
 		}
 		return
 	}
@@ -101,17 +131,21 @@ func (c *remnantCursor) load() {
 	c.segment++
 	if s.Offset < starts { // only a damaged directory says so
 		c.skip(s.Offset, starts)
-		c.offset, c.data, c.at = starts, nil, 0
+		c.at, c.end = starts, starts
 		return
 	}
 	if s.Offset > starts {
 		c.skip(starts, s.Offset)
 	}
-	c.offset, c.at, c.base, c.data = s.Offset, 0, s.BaseSeq, nil
-	data, err := c.m.src.tolerant(s.Offset, s.Length)
-	if err != nil {
-		c.skip(s.Offset, s.Offset+s.Length)
-		return
+	c.at, c.end, c.base = s.Offset, s.Offset+s.Length, s.BaseSeq
+}
+
+// holdsBytes reports whether there may be a record between the last segment of records and the first bucket: a length may be
+// damaged, and a record as short as what aligns a bucket.
+func (m *remnant) holdsBytes(ends int64) bool {
+	if m.versioned() || ends >= m.end {
+		return false
 	}
-	c.data = data
+	b, err := m.src.bytes(ends, m.end-ends)
+	return err != nil || len(bytes.Trim(b, "\x00")) > 0
 }

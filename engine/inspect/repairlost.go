@@ -135,16 +135,24 @@ func (r *Repair) settle() {
 		if m.unplaced {
 			p.Unplaced = append(p.Unplaced, m.name)
 		}
+		if !m.versioned() && m.records > 0 {
+			p.Unversioned = append(p.Unversioned, m.name)
+		}
 		if slices.ContainsFunc(p.Lost, func(l Lost) bool { return slices.Contains(l.MendedBy, m.name) }) {
 			p.Holes = append(p.Holes, m.holes...)
 		}
 	}
 	slices.SortStableFunc(p.Holes, func(a, b Hole) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset)) })
-	if p.Lossy() {
+	r.at.Time = max(r.at.Time, r.time)
+	if p.Lossy() || len(p.Unversioned) > 0 {
 		r.at.Seq = r.highest
 		r.at.Chain = randomUint64() // it is another history than the one that the chain stands for
 	}
-	r.at.Time = max(r.at.Time, r.time)
+	if len(p.Unversioned) > 0 { // what may have been given after the highest sequence seen was of an earlier epoch
+		r.at.Seq++
+		r.at.Epoch += 1 + randomUint64()>>32
+		r.startEpoch(r.at.Epoch, r.at.Seq)
+	}
 }
 
 // mended drops what checkpoints hold in which every record can be read, and says of what remains which damaged ones hold a part of it.

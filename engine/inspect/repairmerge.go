@@ -119,7 +119,11 @@ func (m *merge) add(key []byte) error {
 		}
 		switch {
 		case order == 0:
-			return m.save(ckpt.Record{Seq: c.seq, Expiry: c.expiry, Key: key, Value: c.value})
+			seq := c.seq
+			if !c.m.versioned() {
+				seq = m.r.at.Seq // which nobody was given
+			}
+			return m.save(ckpt.Record{Seq: seq, Expiry: c.expiry, Key: key, Value: c.value})
 		case !c.hole: // it was not there
 			return nil
 		}
