@@ -201,3 +201,34 @@ func TestCheckpointDueAtOpen(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // looks at nothing that orders the two
 	require.NoError(t, db.Close())
 }
+
+// A repair whose reads of the kept checkpoint fail fails definitely, poisons nothing, and succeeds once the disk does.
+func TestRepairOnABadDisk(t *testing.T) {
+	for _, kind := range []mmapiotest.Kind{mmapiotest.Open, mmapiotest.Size, mmapiotest.ReadAt, mmapiotest.CloseFile} {
+		in := mmapiotest.NewInjector(mmapio.OpenDir)
+		opts := quiet(t)
+		opts.OpenDir = in.OpenDir
+		db, m := twoGenerations(t, opts)
+		path := filepath.Join(opts.Dir, format.CheckpointName(3))
+		flip(t, path, valueAt(t, path, m, "0-3"))
+		_, _, err := db.Get([]byte("0-3"))
+		require.ErrorIs(t, err, engine.ErrCorrupt)
+		in.Add(mmapiotest.Fault{Match: func(op mmapiotest.Op) bool {
+			return op.Kind == kind && op.Mode == mmapio.ReadAround && op.Name == format.CheckpointName(2)
+		}, ForGood: true, Err: syscall.EIO, After: kind == mmapiotest.CloseFile})
+		err = db.Checkpoint(ctx)
+		require.Positive(t, in.Hits(), kind)
+		if kind != mmapiotest.CloseFile { // of a file that was only read
+			require.ErrorIs(t, err, engine.ErrCorrupt, kind)
+			require.NoError(t, db.Stats().Failure)
+			require.Zero(t, db.Stats().Repairs)
+			set(t, db, "more", "more")
+			m["more"] = "more"
+			in.Clear()
+			err = db.Checkpoint(ctx)
+		}
+		require.NoError(t, err, kind)
+		require.EqualValues(t, 1, db.Stats().Repairs)
+		m.check(t, db)
+	}
+}

@@ -67,7 +67,7 @@ func (v *view) fetch(key, small, dst []byte) (rec ckpt.Record, out []byte, ok bo
 func (v *view) entry(key []byte) (rec ckpt.Record, ok bool, err error) {
 	defer runtime.KeepAlive(v)
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	rec, _, ok, err = v.fetch(key, nil, nil)
+	rec, _, ok, err = v.fetch(key, nil, []byte{}) // an empty value is not nil
 	return rec, ok, err
 }
 
