@@ -31,6 +31,9 @@ func checkVerb() *verb {
 					return err
 				}
 				if c.given("repair-to") {
+					if opts.Shallow {
+						return usage("-shallow is of a check; -repair-to reads all that it needs")
+					}
 					return c.repair(ctx, path, *to, opts)
 				}
 				return c.check(ctx, path, opts)

@@ -35,6 +35,8 @@ func (t *target) openDir(ctx context.Context) (*directory, error) {
 		return nil, fmt.Errorf("%s: %w; -create makes one", t.dir, engine.ErrNoDatabase)
 	case errors.Is(err, engine.ErrNoDatabase): // what the engine says of making one does not help here
 		return nil, fmt.Errorf("%s: %w", t.dir, engine.ErrNoDatabase)
+	case errors.Is(err, engine.ErrCorrupt):
+		return nil, fmt.Errorf("%w; %s check %s says what is lost, check -repair-to NEWDIR %s saves the rest", err, name, t.dir, t.dir)
 	default:
 		return nil, adviseOpen(t.dir, err)
 	}
@@ -86,8 +88,9 @@ func (e *lockedError) Error() string {
 func (e *lockedError) Is(target error) bool { return target == engine.ErrLocked }
 
 func (d *directory) close() error {
-	if d.wrote && d.db.Stats().Recovery.Logs >= manyLogs {
-		if err := d.db.Checkpoint(context.Background()); err != nil { // the write is durable all the same
+	recovery := d.db.Stats().Recovery
+	if d.wrote && recovery.Logs >= manyLogs || len(recovery.Repaired) > 0 { // a repair is in memory until then
+		if err := d.db.Checkpoint(context.Background()); err != nil { // what was written is durable all the same
 			d.note("the checkpoint that was due failed: %v", err)
 		}
 	}

@@ -60,3 +60,6 @@ var (
 // Usage and ServerError are an error of the command, and one that a server answers.
 func Usage() error                 { return usage("x") }
 func ServerError(status int) error { return &statusError{status: status, text: "x"} }
+
+// IsInside reports whether a path is a directory or below it.
+func IsInside(path, dir string) bool { return isInside(path, dir) }

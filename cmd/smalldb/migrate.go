@@ -222,7 +222,7 @@ func isFree(dir string) error {
 	case err != nil:
 		return err
 	case len(entries) > 0:
-		return fmt.Errorf("%s: %w", dir, engine.ErrNotEmpty)
+		return fmt.Errorf("%s is not empty: %s is in it; name a directory that is missing or empty", dir, entries[0].Name())
 	}
 	return nil
 }

@@ -78,8 +78,23 @@ func isInside(path, dir string) bool {
 	if pathErr != nil || dirErr != nil {
 		return false
 	}
-	relative, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(relative)
+	if relative, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(relative) {
+		return true
+	}
+	around, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	for { // it may be mounted in two places
+		if info, err := os.Stat(path); err == nil && os.SameFile(info, around) {
+			return true
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return false
+		}
+		path = parent
+	}
 }
 
 // realPath is a path without links, as far as it exists.

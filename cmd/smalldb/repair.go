@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/engine/inspect"
@@ -63,8 +60,7 @@ func mayRepairTo(from, to string) error {
 
 // writeRepaired makes the new directory: until the last step there is no database in it.
 func (c *call) writeRepaired(ctx context.Context, r *inspect.Repair, to string) error {
-	_, err := os.Lstat(to)
-	fresh := errors.Is(err, fs.ErrNotExist)
+	left := newRestoreDir(to)
 	p := c.progress("repair: write", "bytes", 0)
 	source, pipe := io.Pipe()
 	written := make(chan struct{})
@@ -72,15 +68,12 @@ func (c *call) writeRepaired(ctx context.Context, r *inspect.Repair, to string) 
 		defer close(written)
 		_ = pipe.CloseWithError(r.Write(ctx, &watchedWriter{to: pipe, p: p})) // never fails
 	}()
-	err = engine.Restore(engine.Options{Dir: to}, bufio.NewReaderSize(source, readBytes))
+	err := engine.Restore(engine.Options{Dir: to}, bufio.NewReaderSize(source, readBytes))
 	_ = source.CloseWithError(err) // never fails; nothing more is taken
 	<-written
 	p.end()
-	if err != nil && !errors.Is(err, engine.ErrIndeterminate) && !errors.Is(err, engine.ErrLocked) {
-		_ = os.Remove(filepath.Join(to, format.LockName)) // the directory was empty
-		if fresh {
-			_ = os.Remove(to)
-		}
+	if err != nil {
+		left.leave(err)
 	}
 	return err
 }
@@ -99,18 +92,25 @@ func printRepair(w io.Writer, r *inspect.RepairReport, to string) error {
 	for _, file := range r.Unplaced {
 		fmt.Fprintf(w, "%s: nothing says up to which sequence it goes: some of what is counted as lost may be in it\n", printable(file))
 	}
+	for _, file := range r.Unversioned {
+		fmt.Fprintf(w, "%s: versions not proven: what is saved of it has a version that nobody was given, so no earlier -if-version holds\n", printable(file))
+	}
 	if r.Tail.Dropped > 0 {
 		fmt.Fprintf(w, "the database was not closed: up to %d bytes at the end of %s prove nothing, and are left out as the next open would\n", r.Tail.Dropped, printable(r.Tail.File))
 	}
 	for _, u := range r.Used {
 		what := count(int64(u.Operations), "operation")
-		if u.Keys > 0 {
+		if _, ok := format.ParseCheckpointName(u.File); ok {
 			what = count(int64(u.Keys), "key")
 		}
 		fmt.Fprintf(w, "used: %s: %s\n", printable(u.File), what)
 	}
 	if r.Lossy() {
-		fmt.Fprintf(w, "%s; nobody knows which keys they set or deleted: each key has its last value that is proven\n", lostText(r))
+		they := "they"
+		if n, more := r.LostOperations(); n == 1 && !more {
+			they = "it"
+		}
+		fmt.Fprintf(w, "%s; nobody knows which keys %s set or deleted: each key has its last value that is proven\n", lostText(r), they)
 	} else {
 		fmt.Fprintln(w, "nothing was lost")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	smalldb "github.com/tongpengdl/small-db/cmd/smalldb"
 	"github.com/tongpengdl/small-db/engine"
 )
 
@@ -188,4 +189,86 @@ func TestRepairProgress(t *testing.T) {
 	assert.Regexp(t, `(?m)^repair: write: [\d.]+ (B|KiB|MiB), [\d.]+ (B|KiB|MiB)/s$`, got.stderr)
 	quiet := r.run("check", "-quiet", "-repair-to", newDir(t), dir)
 	assert.Empty(t, quiet.stderr)
+}
+
+// TestRepairKeepsLock: what fails removes nothing that it has not made.
+func TestRepairKeepsLock(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t)
+	dir := logged(t, 2)
+	backup := filepath.Join(t.TempDir(), "backup")
+	require.NoError(t, os.WriteFile(backup, []byte("no backup"), 0o600))
+	there := filled(t)
+	before := filesOf(t, there)
+	require.Contains(t, before, "LOCK")
+	got := r.fails(1, "is not empty: LOCK is in it", "check", "-repair-to", there, dir)
+	assert.NotContains(t, got.stderr, "no database")
+	r.run("restore", "-dir", there, backup)
+	assert.Equal(t, before, filesOf(t, there))
+
+	locked := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(locked, "LOCK"), nil, 0o600))
+	r.run("restore", "-dir", locked, backup)
+	assert.Contains(t, filesOf(t, locked), "LOCK")
+	r.fails(1, "is not empty: LOCK is in it", "check", "-repair-to", locked, dir)
+	assert.Contains(t, filesOf(t, locked), "LOCK")
+
+	empty := t.TempDir()
+	r.fails(5, "", "restore", "-dir", empty, backup)
+	assert.Empty(t, filesOf(t, empty))
+	missing := newDir(t)
+	r.fails(5, "", "restore", "-dir", missing, backup)
+	assert.NoDirExists(t, missing)
+}
+
+// TestRepairWords: what is said fits what there is.
+func TestRepairWords(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t)
+	dir := logged(t, 5)
+	r.fails(2, "-shallow", "check", "-shallow", "-repair-to", newDir(t), dir)
+	log := newestLog(t, r, dir)
+	flip(t, log, 8192+2*4096+100)
+	got := r.fails(5, "smalldb check "+dir+" says what is lost, check -repair-to NEWDIR "+dir+" saves the rest", "scan", "-dir", dir)
+	assert.Equal(t, 1, strings.Count(got.stderr, "\n"))
+	got = r.fails(5, "", "check", "-repair-to", newDir(t), dir)
+	assert.Contains(t, got.stdout, "1 operation was lost; nobody knows which keys it set or deleted")
+
+	empty := newDir(t)
+	db, err := engine.Open(engine.Options{Dir: empty, Create: true})
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	assert.Contains(t, r.must("check", "-repair-to", newDir(t), empty), "used: checkpoint.1: 0 keys\n")
+}
+
+// TestRepairedIsKept: what an open repairs is on the disk when the command ends, and the next one has nothing to repair.
+func TestRepairedIsKept(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t)
+	dir := logged(t, 5)
+	clean := r.must("scan", "-dir", dir)
+	info := parseJSON(t, r.must("check", "-json", dir))[0]
+	flip(t, filepath.Join(dir, fmt.Sprintf("checkpoint.%v", info["generation"])), 20)
+	got := r.run("scan", "-dir", dir)
+	require.Equal(t, 0, got.exit, got.stderr)
+	assert.Equal(t, clean, got.stdout)
+	assert.Contains(t, got.stderr, "repaired ")
+	again := r.run("scan", "-dir", dir)
+	assert.Equal(t, clean, again.stdout)
+	assert.Empty(t, again.stderr)
+	assert.NotContains(t, r.run("check", dir).stdout, "is lost")
+}
+
+// TestInside: a directory is inside another one by whatever path it is reached.
+func TestInside(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(dir, link))
+	for path, want := range map[string]bool{
+		dir: true, filepath.Join(dir, "a", "b"): true, link: true, filepath.Join(link, "a", "b"): true,
+		filepath.Dir(dir): false, dir + "x": false, filepath.Join(dir, "..", "other"): false,
+	} {
+		assert.Equal(t, want, smalldb.IsInside(path, dir), path)
+	}
 }

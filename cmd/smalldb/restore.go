@@ -39,15 +39,11 @@ func (c *call) restore(ctx context.Context, dir string) error {
 	}
 	defer in.close()
 	p := c.progress("restore", "bytes", in.size)
-	_, err = os.Lstat(dir)
-	fresh := errors.Is(err, fs.ErrNotExist)
+	left := newRestoreDir(dir)
 	err = engine.Restore(engine.Options{Dir: dir}, bufio.NewReaderSize(&watchedReader{in, p}, readBytes))
 	p.end()
 	if err != nil {
-		if fresh && !errors.Is(err, engine.ErrIndeterminate) && !errors.Is(err, engine.ErrLocked) {
-			_ = os.Remove(filepath.Join(dir, format.LockName)) // with anything else in it, the directory stays
-			_ = os.Remove(dir)
-		}
+		left.leave(err)
 		return adviseOpen(dir, fmt.Errorf("%w; read from %s", err, in.name))
 	}
 	if c.json {
@@ -57,4 +53,32 @@ func (c *call) restore(ctx context.Context, dir string) error {
 		}{in.taken.Load(), dir})
 	}
 	return c.say("restored %s from %s, %s", dir, in.name, byteText(in.taken.Load()))
+}
+
+// restoreDir is a directory that a database is to be made in, as it was before.
+type restoreDir struct {
+	path    string
+	missing bool
+	locked  bool // there was a LOCK, which is somebody's
+}
+
+func newRestoreDir(path string) restoreDir {
+	_, err := os.Lstat(path)
+	_, lockErr := os.Lstat(filepath.Join(path, format.LockName))
+	return restoreDir{path, errors.Is(err, fs.ErrNotExist), lockErr == nil}
+}
+
+// leave removes what an attempt that has failed has left there: its LOCK, if that is all there is, and the directory, if it was missing.
+func (d *restoreDir) leave(err error) {
+	if errors.Is(err, engine.ErrIndeterminate) || errors.Is(err, engine.ErrLocked) || errors.Is(err, engine.ErrNotEmpty) {
+		return
+	}
+	entries, err := os.ReadDir(d.path)
+	if err != nil || d.locked || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != format.LockName {
+		return
+	}
+	_ = os.Remove(filepath.Join(d.path, format.LockName)) // it may not be there
+	if d.missing {
+		_ = os.Remove(d.path) // with a file that somebody has just put there it stays
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/tongpengdl/small-db/cmd/smalldb/torture"
+	"github.com/tongpengdl/small-db/engine"
 )
 
 // Defaults of torture.
@@ -78,9 +79,18 @@ func (c *call) torture(ctx context.Context, opts torture.Options) error {
 	case errors.Is(err, torture.ErrForeign):
 		return usage("%v", err)
 	case err != nil:
-		return adviseOpen(opts.Dir, err)
+		return adviseTorture(opts.Dir, err)
 	}
 	return c.verdict(&result)
+}
+
+// adviseTorture says what to do where another torture works in the directory.
+func adviseTorture(dir string, err error) error {
+	locked, ok := errors.AsType[*lockedError](adviseOpen(dir, err))
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%w: a torture works in directory %s: %s; wait for its end, stop it, or name another directory", engine.ErrLocked, dir, locked.holder)
 }
 
 // tortureProgress is in seconds, and counts checks.

@@ -27,6 +27,9 @@ var ErrNothingSaved = errors.New("nothing in it can be saved: no checkpoint and 
 //   - an operation in an intact frame, also behind damage. A damaged frame is left out as a whole, since a batch must not be applied in half and
 //     frames do not say where batches begin; but if every operation that it held is intact by itself, nothing was lost.
 //
+// Of a checkpoint whose directory cannot be found, records are read one after the other from its beginning, up to the first that cannot be: nothing says
+// where the next one begins, so all that follow it are a hole, which is reported.
+//
 // What a lost operation did to a key is not known. So the last state before it is saved, and any key may have had another one.
 type Repair struct {
 	ctx    context.Context // while NewRepair runs

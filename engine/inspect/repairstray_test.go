@@ -50,10 +50,29 @@ func TestRepairRunsOfLogs(t *testing.T) {
 	moved := append([]byte{}, ahead...)
 	id.Encode(moved)
 	before.Encode(moved[format.BlockSize:], id.Salt)
-	r, state, _ := p.salvage(t, map[string][]byte{p.newest: nil, format.LogName(far): moved})
-	require.True(t, r.Lossy())
-	require.Len(t, r.Lost, 1, "%+v", r.Lost)
-	require.Equal(t, p.last(), r.LastSeq, "the log behind the gap is saved")
-	require.LessOrEqual(t, len(r.Findings), 10)
-	same(t, p.without(r), state, true, "far", r)
+	base, old := format.CheckpointName(p.base), format.LogName(p.base-1)
+	for lost, changed := range map[int]map[string][]byte{
+		0: {p.newest: nil, format.LogName(far): moved}, // its sequences follow
+		1: {p.newest: nil, format.LogName(far): moved, base: nil, old: nil},
+	} {
+		r, state, _ := p.salvage(t, changed)
+		require.Len(t, r.Lost, lost, "%+v", r.Lost)
+		require.Equal(t, p.last(), r.LastSeq, "the log behind the gap is saved")
+		require.LessOrEqual(t, len(r.Findings), 10)
+		same(t, p.without(r), state, true, "far", r)
+	}
+}
+
+// What a check advises of a file that is no log of this database is enough: without it, the database opens.
+func TestCheckStrayLog(t *testing.T) {
+	p := newPast(t, 7, 20, 3, true)
+	stray := format.LogName(1025)
+	write(t, p.dir, stray, []byte{})
+	r := check(t, p.dir)
+	require.True(t, r.Damaged())
+	require.False(t, r.NeedsCopy())
+	require.Len(t, damage(r), 1, "%v", damage(r))
+	require.Contains(t, damage(r)[0], "move "+stray+" away")
+	write(t, p.dir, stray, nil)
+	require.NoError(t, open(t, quiet(p.dir)).Close())
 }

@@ -6,10 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/tongpengdl/small-db/mmapio"
 )
+
+// ErrRemoved: the directory was removed, or replaced, while the torture ran. What was found in it proves nothing.
+var ErrRemoved = errors.New("the directory was removed while the torture ran in it: nothing is proven")
 
 // ErrForeign: the directory holds files that no torture has made. Nothing was touched.
 var ErrForeign = errors.New("it must be missing, empty, or left by an earlier torture, and holds another file")
@@ -27,6 +31,8 @@ type place struct {
 	run  string // the directory of this run
 	path string
 	made bool // the directory was missing
+
+	marker, began fs.FileInfo // of the marker and of the directory of this run, when it began
 }
 
 // occupy takes a directory, and removes what earlier runs have left there, but for evidence.
@@ -63,7 +69,7 @@ func refuseForeign(path string) error {
 	marked := err == nil && marker.Mode().IsRegular()
 	for _, e := range entries {
 		name := e.Name()
-		ours := marked && (name == markerName || strings.HasPrefix(name, runPrefix) && e.IsDir())
+		ours := marked && (name == markerName || isRun(e))
 		if !ours && name != lostFound {
 			return fmt.Errorf("%s: %w: %s", path, ErrForeign, name)
 		}
@@ -71,9 +77,33 @@ func refuseForeign(path string) error {
 	return nil
 }
 
+// isRun reports whether an entry is the directory of a run: begin gives it the seed and a number.
+func isRun(e fs.DirEntry) bool {
+	name, ok := strings.CutPrefix(e.Name(), runPrefix)
+	seed, number, cut := strings.Cut(name, "-")
+	_, seedErr := strconv.ParseUint(seed, 10, 64)
+	_, numberErr := strconv.ParseUint(number, 10, 64)
+	return ok && cut && seedErr == nil && numberErr == nil && e.IsDir()
+}
+
+// runs are the paths of the directories of all runs that are there.
+func (p *place) runs() ([]string, error) {
+	entries, err := os.ReadDir(p.path)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if isRun(e) {
+			out = append(out, filepath.Join(p.path, e.Name()))
+		}
+	}
+	return out, nil
+}
+
 // begin makes the directory of this run.
 func (p *place) begin(seed uint64) error {
-	old, err := filepath.Glob(filepath.Join(p.path, runPrefix+"*"))
+	old, err := p.runs()
 	if err != nil {
 		return err
 	}
@@ -85,8 +115,24 @@ func (p *place) begin(seed uint64) error {
 			return err
 		}
 	}
-	p.run, err = os.MkdirTemp(p.path, fmt.Sprintf("%s%d-", runPrefix, seed))
+	if p.run, err = os.MkdirTemp(p.path, fmt.Sprintf("%s%d-", runPrefix, seed)); err != nil {
+		return err
+	}
+	p.marker, err = os.Lstat(filepath.Join(p.path, markerName))
+	if err == nil {
+		p.began, err = os.Lstat(p.run)
+	}
 	return err
+}
+
+// intact returns ErrRemoved unless the marker that was locked and the directory of this run are there still.
+func (p *place) intact() error {
+	marker, markerErr := os.Lstat(filepath.Join(p.path, markerName))
+	run, runErr := os.Lstat(p.run)
+	if markerErr != nil || runErr != nil || !os.SameFile(marker, p.marker) || !os.SameFile(run, p.began) {
+		return fmt.Errorf("%s: %w", p.path, ErrRemoved)
+	}
+	return nil
 }
 
 // leave removes what the run has made.
@@ -94,7 +140,7 @@ func (p *place) leave() error {
 	if err := os.RemoveAll(p.run); err != nil {
 		return err
 	}
-	if kept, err := filepath.Glob(filepath.Join(p.path, runPrefix+"*")); err != nil || len(kept) > 0 {
+	if kept, err := p.runs(); err != nil || len(kept) > 0 {
 		return err
 	}
 	if err := p.dir.Remove(markerName); err != nil {

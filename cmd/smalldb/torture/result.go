@@ -67,6 +67,9 @@ func (e *evidence) write(dir string, result Result) error {
 	if err != nil {
 		return err
 	}
+	if err := os.WriteFile(filepath.Join(dir, violationName), append(text, '\n'), 0o600); err != nil { // first: it keeps the directory
+		return err
+	}
 	f, err := os.Create(filepath.Join(dir, eventsName))
 	if err != nil {
 		return err
@@ -77,7 +80,7 @@ func (e *evidence) write(dir string, result Result) error {
 			break
 		}
 	}
-	return errors.Join(err, f.Close(), os.WriteFile(filepath.Join(dir, violationName), append(text, '\n'), 0o600))
+	return errors.Join(err, f.Close())
 }
 
 // asViolation finds a broken promise in an error.

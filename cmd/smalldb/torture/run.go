@@ -54,7 +54,7 @@ type run struct {
 }
 
 // Run tortures until the time is up, ctx ends or a promise is broken, which the result says. An error is one of the surroundings:
-// ErrForeign, and those of the system. Whatever it is, the result says what was done so far.
+// ErrForeign, ErrRemoved, and those of the system. Whatever it is, the result says what was done so far.
 func Run(ctx context.Context, opts Options) (Result, error) {
 	r := &run{opts: opts, rng: rand.New(rand.NewPCG(opts.Seed, 0)), started: time.Now()}
 	r.result = Result{Seed: opts.Seed, Clients: opts.Clients, ValueBytes: opts.ValueBytes}
@@ -176,7 +176,10 @@ func (r *run) end(ctx context.Context, p *place, err error) (Result, error) {
 		r.latency.close()
 	}
 	v, broken := asViolation(err)
+	removed := p.intact()
 	switch {
+	case removed != nil:
+		return *out, removed // and nothing more: what is there now may be somebody else's
 	case broken:
 		out.Violation = v
 		out.Evidence = r.dir
