@@ -69,11 +69,12 @@ func FetchEntry(small, dst, b, key []byte, salt, offset uint64) (e Entry, out []
 		return e, dst, err == nil && bytes.Equal(e.Key, key), err
 	}
 	head := append(small[:0], b[:p.value]...)
-	if !bytes.Equal(head[p.key:], key) {
-		_, _, err = DecodeEntry(b, salt, offset)
+	stored := binary.LittleEndian.Uint32(b[p.body:])
+	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
+		value := b[p.value:p.body]
+		_, err = checkEntry(p, expires, head, value, stored, hashOf(head, value)^Mix(salt, offset))
 		return Entry{}, dst, false, err
 	}
-	stored := binary.LittleEndian.Uint32(b[p.body:])
 	out = append(dst, b[p.value:p.body]...)
 	value := out[len(dst):len(out):len(out)]
 	e, err = checkEntry(p, expires, head, value, stored, hashOf(head, value)^Mix(salt, offset))

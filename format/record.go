@@ -113,7 +113,7 @@ func DecodeRecord(b []byte, salt, offset uint64) (r Record, size int, err error)
 
 // FetchRecord copies the record at the start of b and verifies the copy, if it is one of key: as a whole to small, if that has room for
 // it, or else the value to the end of dst and the rest to small or to memory of its own. It does not touch dst before it knows that the record is one of key, which may
-// lie in there. same is false for another key's record, which is verified in place. out is dst, longer if the value lies there.
+// lie in there. same is false for another key's record, whose head is copied and verified as well. out is dst, longer if the value lies there.
 func FetchRecord(small, dst, b, key []byte, salt, offset uint64) (r Record, out []byte, same bool, err error) {
 	p, ok := parseRecord(b)
 	if !ok {
@@ -124,12 +124,13 @@ func FetchRecord(small, dst, b, key []byte, salt, offset uint64) (r Record, out 
 		return r, dst, err == nil && bytes.Equal(r.Key, key), err
 	}
 	head := append(small[:0], b[:p.value]...)
-	if !bytes.Equal(head[p.key:], key) {
-		_, _, err = DecodeRecord(b, salt, offset)
-		return Record{}, dst, false, err
-	}
 	var tail [SumLen + RecordAlign]byte
 	n := copy(tail[:], b[p.body:p.size])
+	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
+		value := b[p.value:p.body]
+		_, err = checkRecord(p, head, value, tail[:n], hashOf(head, value), salt, offset)
+		return Record{}, dst, false, err
+	}
 	out = append(dst, b[p.value:p.body]...)
 	value := out[len(dst):len(out):len(out)]
 	r, err = checkRecord(p, head, value, tail[:n], hashOf(head, value), salt, offset)
