@@ -23,10 +23,10 @@ var crashModes = []struct {
 	modes  []mmapiotest.Mode
 }{
 	{"sync=dsync", recordOf(engine.SyncDsync), 1, mmapiotest.Modes()},
-	{"sync=data", recordOf(engine.SyncData), 13, mmapiotest.Modes()},
+	{"sync=data", recordOf(engine.SyncData), 29, mmapiotest.Modes()},
 	{"sync=none", recordOf(engine.SyncNone), 4, []mmapiotest.Mode{mmapiotest.Everything}}, // survives the process, not the machine
-	{"align=512", recordSmallFrames, 13, mmapiotest.Modes()},
-	{"failures", recordFailures, 13, mmapiotest.Modes()},
+	{"align=512", recordSmallFrames, 29, mmapiotest.Modes()},
+	{"failures", recordFailures, 29, mmapiotest.Modes()},
 }
 
 func recordOf(sync engine.SyncMode) func(*testing.T, uint64) *crashRun {

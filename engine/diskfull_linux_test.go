@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -50,7 +51,7 @@ type fullRun struct {
 	dead    *mmapiotest.Injector // over it: nothing reaches it any more
 	db      *engine.DB
 	want    shadow // acknowledged
-	full    bool
+	full    atomic.Bool
 	refused int
 	steps   int
 }
@@ -79,7 +80,7 @@ func childFullAtEachStep(dir string) error {
 			return fmt.Errorf("run %d, %s, full from call %d on: %w", n, size, nth, err)
 		}
 		calls[size] = max(calls[size], r.in.Calls())
-		if r.full {
+		if r.full.Load() {
 			points++
 		}
 		refused += min(1, r.refused)
@@ -107,7 +108,7 @@ func unmount(dir string) error {
 
 // fill puts a file in all the room that is left.
 func (r *fullRun) fill() error {
-	r.full = true
+	r.full.Store(true)
 	f, err := os.OpenFile(filepath.Join(r.mount, "ballast"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if errors.Is(err, unix.ENOSPC) { // not even for that
 		return nil
@@ -138,14 +139,24 @@ func (r *fullRun) free() error {
 
 // run performs the workload, with the disk full from the nth call on.
 func (r *fullRun) run(nth int) error {
-	var filled error
-	r.in = mmapiotest.NewInjector(mmapio.OpenDir, mmapiotest.Fault{Nth: nth, Before: func(mmapiotest.Op) { filled = r.fill() }})
+	var failure atomic.Pointer[error] // of the filling, which may be done in another goroutine
+	filled := func() error {
+		if err := failure.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
+	r.in = mmapiotest.NewInjector(mmapio.OpenDir, mmapiotest.Fault{Nth: nth, Before: func(mmapiotest.Op) {
+		if err := r.fill(); err != nil {
+			failure.Store(&err)
+		}
+	}})
 	r.dead = mmapiotest.NewInjector(r.in.OpenDir)
 	r.opts.OpenDir = r.dead.OpenDir
 	steps := []func() error{r.open, r.writes, r.writes, r.checkpoint, r.writes, r.reopen, r.backup, r.kill, r.writes, r.checkpoint, r.writes}
 	for i, step := range steps {
 		r.steps = i
-		if err := errors.Join(step(), filled); err != nil {
+		if err := errors.Join(step(), filled()); err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
 		}
 		if r.db == nil { // the creation or a restore found no room
@@ -154,10 +165,10 @@ func (r *fullRun) run(nth int) error {
 			}
 		}
 	}
-	if !r.full && nth < 1<<30 {
+	if !r.full.Load() && nth < 1<<30 {
 		return r.db.Close()
 	}
-	return errors.Join(r.end(), filled)
+	return errors.Join(r.end(), filled())
 }
 
 // end finds the disk full, and then with room.

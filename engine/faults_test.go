@@ -62,14 +62,14 @@ func needsSpace(op mmapiotest.Op) bool { return op.Kind.Mutates() && op.Kind != 
 var faultKinds = []faultKind{
 	{name: "EIO once", err: syscall.EIO, stride: 1},
 	{name: "ENOSPC once", err: syscall.ENOSPC, only: needsSpace, stride: 1},
-	{name: "EIO for good", err: syscall.EIO, until: sameKind, stride: 17},
-	{name: "ENOSPC for good", err: syscall.ENOSPC, until: spaceGone, only: needsSpace, stride: 11},
+	{name: "EIO for good", err: syscall.EIO, until: sameKind, stride: 37},
+	{name: "ENOSPC for good", err: syscall.ENOSPC, until: spaceGone, only: needsSpace, stride: 23},
 	{name: "EIO from all for good", err: syscall.EIO, until: diskDead, stride: 0},
-	{name: "EINTR once", err: syscall.EINTR, stride: 23},
-	{name: "half a write, then EIO", err: syscall.EIO, short: true, only: isWrite, stride: 5},
+	{name: "EINTR once", err: syscall.EINTR, stride: 47},
+	{name: "half a write, then EIO", err: syscall.EIO, short: true, only: isWrite, stride: 23},
 	{name: "half a write, then ENOSPC for good", err: syscall.ENOSPC, short: true, until: spaceGone, only: isWrite, stride: 11},
-	{name: "done, yet EIO", err: syscall.EIO, after: true, only: hasEffect, stride: 9},
-	{name: "slow", stride: 23},
+	{name: "done, yet EIO", err: syscall.EIO, after: true, only: hasEffect, stride: 19},
+	{name: "slow", stride: 47},
 }
 
 // faultPlan lets the nth call that can fail so fail, and what its kind says of those after it. The injector calls it, under its lock.

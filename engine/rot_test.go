@@ -36,20 +36,20 @@ func (s *sealed) bits(name string) (out []int64) {
 		return out
 	}
 	for i, p := range s.parts[name] {
-		dense, stride := int64(0), int64(20_011)
+		dense, stride := int64(0), int64(40_009)
 		switch {
 		case p.fate == unharmed:
 		case p.what == "all":
 			dense = p.to
 		case p.what == "frame":
-			dense, stride = format.FrameHeaderLen, 661
+			dense, stride = format.FrameHeaderLen, 1327
 			if i%8 != 0 { // of most the magic number will do
 				dense = 4
 			}
 		case p.what == "directory and footer":
 			dense, stride = p.to, 0
 		default:
-			dense, stride = 88, 257
+			dense, stride = 88, 521
 		}
 		at := p.from * 8
 		for ; at < min(p.to, p.from+dense)*8; at += 13 {

@@ -469,7 +469,7 @@ func TestRepairRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	pasts := []*past{newPast(t, seed, 25, 4, true), newPast(t, seed+1, 60, 3, false)}
 	counts := map[string]int{}
-	for n := range enginetest.Times(400, 20_000) {
+	for n := range enginetest.Times(200, 20_000) {
 		p := pasts[n%len(pasts)]
 		changed := map[string][]byte{}
 		var what []string
