@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -65,9 +67,33 @@ func recordFailures(t *testing.T, seed uint64) *crashRun {
 	eventually(t, "a scrub of all files", func() bool { return r.db.Stats().Scrub.Passes > 0 })
 	require.NoError(t, errors.Join(r.db.Stats().Scrub.Damage, r.db.Stats().Scrub.Failure))
 	r.checkpoint()
+	r.write(4)
+	spoilPadding(t, r.dir, r.db.Stats().Generation) // so that the next checkpoint is made without the base
+	eventually(t, "a scrub that finds it", func() bool { return r.db.Stats().Scrub.Damage != nil })
+	r.checkpoint()
+	require.EqualValues(t, 1, r.db.Stats().Repairs)
 	r.close()
 	r.end()
 	return r
+}
+
+// spoilPadding flips a bit of a checkpoint on which only its checksums rest: no read and no open needs it, the scrubber finds it. What was
+// recorded knows nothing of it, nor do the images.
+func spoilPadding(t *testing.T, dir string, generation uint64) {
+	path := filepath.Join(dir, format.CheckpointName(generation))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	footer, err := format.DecodeFooter(data[len(data)-format.FooterLen:], saltOf(t, data), uint64(len(data)))
+	require.NoError(t, err)
+	at := int64(footer.BucketsAt) - 1
+	require.Zero(t, data[at], "padding")
+	flip(t, path, at)
+}
+
+func saltOf(t *testing.T, checkpoint []byte) uint64 {
+	header, err := format.DecodeCheckpointHeader(checkpoint[:format.CheckpointHeaderLen])
+	require.NoError(t, err)
+	return header.Salt
 }
 
 // twoSpares makes a log the spare while the helper prepares another one, which is one too many.
