@@ -97,6 +97,7 @@ func (c *checkpointer) build(p *pending, v *view) (err error) {
 		if err = c.rebuild(p, known); err == nil || c.interrupted() != nil {
 			return err
 		}
+		c.db.logger.Warn("not repaired, the base is merged as it is", "error", err)
 	}
 	p.built, err = c.db.writeCheckpoint(p, &view{base: v.base, frozen: v.frozen}, c.interrupted)
 	if err == nil || !errors.Is(err, ErrCorrupt) || c.interrupted() != nil {

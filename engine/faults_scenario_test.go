@@ -21,6 +21,7 @@ type faultScenario struct {
 	sync    engine.SyncMode
 	damaged bool // the first open has something to repair
 	scrubs  bool // the scrubber is not switched off
+	spoiled bool // and finds damage that no read and no open meets
 	script  func(r *faultRun)
 }
 
@@ -70,6 +71,19 @@ func (s faultScenario) broken(name string, at int) faultScenario {
 	data[at] ^= 0x10
 	s = s.change(name, data)
 	s.damaged = true
+	return s
+}
+
+// spoil is the scenario with damage in the padding of the newest checkpoint.
+func (s faultScenario) spoil(t *testing.T) faultScenario {
+	t.Helper()
+	name := s.newest(t, "checkpoint.*")
+	data := bytes.Clone(s.image[name])
+	footer, err := format.DecodeFooter(data[len(data)-format.FooterLen:], saltOf(t, data), uint64(len(data)))
+	require.NoError(t, err)
+	data[footer.BucketsAt-1] ^= 1
+	s = s.change(name, data)
+	s.spoiled = true
 	return s
 }
 
@@ -210,6 +224,12 @@ func faultScenarios(t *testing.T) []*faultScenario {
 			r.open()
 			r.put("more", 3000)
 			r.scrubbed()
+		}),
+		scrubbing.spoil(t).with("repair while open", func(r *faultRun) {
+			r.open()
+			r.put("more", 3000)
+			r.scrubbed()
+			r.checkpoint()
 		}),
 		empty.with("restore", func(r *faultRun) { r.restore(closed, backup.Bytes()) }),
 		closed.broken(format.VersionName, 20).with("version damaged", reopen),

@@ -323,7 +323,5 @@ func sum(counts map[string]int) (n int) {
 
 // unreachable are the places that no run hits, and why.
 var unreachable = map[string]string{
-	"verifySums: mmapio.OpenAround":           "until it is repaired a damaged base refuses reads, which the runs do not allow; TestRepairOnABadDisk makes these fail",
-	"verifySums: mmapio.(*Around).Close":      "the same",
 	"(*spares).prepare: Dir.Remove, number 3": "a log must be retired while the helper prepares a spare, and the runs keep these apart, for their calls to come in one order",
 }
