@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,29 +182,27 @@ func (c *checkpointer) scattered() bool {
 
 // schedule sets the timer to when a checkpoint may become due by time alone.
 func (c *checkpointer) schedule(timer *time.Timer) {
-	var at time.Time
+	var times []time.Time
 	switch {
 	case c.db.opts.DisableBackgroundCheckpoint, c.db.failed() != nil: // then none becomes due
 	case !c.retry.IsZero():
-		at = c.retry
-	case c.repair.Load():
-		at = c.rested
-		if now := time.Now(); at.Before(now) {
-			at = now
-		}
-	case !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0:
-		at = c.changed.Add(c.db.opts.CheckpointInterval)
-		fallthrough
+		times = append(times, c.retry)
 	default:
-		if c.resting.Load() && (at.IsZero() || c.pause.Before(at)) {
-			at = c.pause
+		if c.repair.Load() {
+			times = append(times, c.rested)
+		}
+		if !c.changed.IsZero() && c.db.opts.CheckpointInterval > 0 {
+			times = append(times, c.changed.Add(c.db.opts.CheckpointInterval))
+		}
+		if c.resting.Load() {
+			times = append(times, c.pause)
 		}
 	}
-	if at.IsZero() {
+	if len(times) == 0 {
 		timer.Stop()
 		return
 	}
-	timer.Reset(time.Until(at))
+	timer.Reset(time.Until(slices.MinFunc(times, time.Time.Compare)))
 }
 
 // checkpoint brings all that was acknowledged so far into a checkpoint: first what an attempt that

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/engine/enginetest"
+	"github.com/tongpengdl/small-db/format"
 )
 
 var ctx = context.Background()
@@ -186,6 +187,16 @@ func restoreFiles(t testing.TB, dir string, want map[string][]byte) {
 func collect(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	eventually(t, what, func() bool { runtime.GC(); return done() })
+}
+
+// footerOf is the footer of a checkpoint.
+func footerOf(t testing.TB, checkpoint []byte) format.Footer {
+	header, err := format.DecodeCheckpointHeader(checkpoint[:format.CheckpointHeaderLen])
+	require.NoError(t, err)
+	size := len(checkpoint)
+	footer, err := format.DecodeFooter(checkpoint[size-format.FooterLen:], header.Salt, uint64(size))
+	require.NoError(t, err)
+	return footer
 }
 
 // flip changes one bit of a file.

@@ -78,10 +78,10 @@ func (s *scrubber) pass(started time.Time) {
 	if p.failure != nil {
 		logger.Warn("scrub could not read everything", "error", p.failure)
 	}
+	logger.Info("scrub", "bytes", p.bytes, "took", took)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.report = Scrub{Passes: s.report.Passes + 1, Ended: time.Now(), Took: took, Bytes: p.bytes, Failure: p.failure}
-	logger.Info("scrub", "bytes", p.bytes, "took", took)
 }
 
 // last is what the last pass found.

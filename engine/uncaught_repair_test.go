@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tongpengdl/small-db/ckpt"
 	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/engine/enginetest"
 	"github.com/tongpengdl/small-db/format"
@@ -148,7 +147,7 @@ func TestDamagedIndexIsNotKept(t *testing.T) {
 	path := filepath.Join(opts.Dir, name)
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	footer := footerOf(t, opts.Dir, 3)
+	footer := footerOf(t, files(t, opts.Dir)[format.CheckpointName(3)])
 	for at := footer.BucketsAt; at < footer.BucketsAt+footer.Buckets*format.BucketLen; at += format.BucketLen {
 		data[at] ^= 1
 	}
@@ -223,20 +222,6 @@ func forgeEnd(t *testing.T, l *enginetest.Log, path string, end int64) (restore 
 	forged.End = end
 	put(forged)
 	return func() { put(l.Before) }
-}
-
-// footerOf is the end of a checkpoint.
-func footerOf(t *testing.T, dir string, generation uint64) format.Footer {
-	t.Helper()
-	d, err := mmapio.OpenDir(dir, false)
-	require.NoError(t, err)
-	defer d.Close()
-	f, err := d.Open(format.CheckpointName(generation), mmapio.Read)
-	require.NoError(t, err)
-	defer f.Close()
-	r, err := ckpt.Open(f)
-	require.NoError(t, err)
-	return r.Footer()
 }
 
 // TestDamagedFirstCheckpoint: a creation that was cut off is made anew, but not where the first checkpoint is damaged: nobody knows whether it held keys,

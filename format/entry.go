@@ -69,6 +69,9 @@ func FetchEntry(small, dst, b, key []byte, salt, offset uint64) (e Entry, out []
 		return e, dst, err == nil && bytes.Equal(e.Key, key), err
 	}
 	head := append(small[:0], b[:p.value]...)
+	if q, qExpires, err := partsOfEntry(head, len(b)); err != nil || q != p || qExpires != expires { // the lengths that were followed are those of the copy
+		return Entry{}, dst, false, fmt.Errorf("checkpoint record: %w: its lengths have changed while it was read", ErrField)
+	}
 	stored := binary.LittleEndian.Uint32(b[p.body:])
 	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
 		value := b[p.value:p.body]
@@ -118,7 +121,10 @@ type entryParts struct {
 
 // parseEntry finds the parts of the entry at the start of b. They lie within b and
 // within the limits; nothing is verified.
-func parseEntry(b []byte) (p entryParts, expires bool, err error) {
+func parseEntry(b []byte) (p entryParts, expires bool, err error) { return partsOfEntry(b, len(b)) }
+
+// partsOfEntry is parseEntry of the lengths at the start of b, where there is room for so many bytes.
+func partsOfEntry(b []byte, room int) (p entryParts, expires bool, err error) {
 	keyLen, n := uvarint(b)
 	if n <= 0 || keyLen == 0 || keyLen > MaxKeyLen {
 		return p, false, fmt.Errorf("checkpoint record: %w: key length %d in %d bytes", ErrLength, keyLen, n)
@@ -136,8 +142,8 @@ func parseEntry(b []byte) (p entryParts, expires bool, err error) {
 	p.key = n + m + int(head&FlagExpiry)*expiryLen
 	p.value = p.key + int(keyLen)
 	p.body = p.value + int(head>>1)
-	if p.body+entrySumLen > len(b) {
-		return p, false, fmt.Errorf("checkpoint record: %w: %d bytes, %d left", ErrLength, p.body+entrySumLen, len(b))
+	if p.body+entrySumLen > room {
+		return p, false, fmt.Errorf("checkpoint record: %w: %d bytes, %d left", ErrLength, p.body+entrySumLen, room)
 	}
 	return p, head&FlagExpiry != 0, nil
 }

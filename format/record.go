@@ -124,6 +124,9 @@ func FetchRecord(small, dst, b, key []byte, salt, offset uint64) (r Record, out 
 		return r, dst, err == nil && bytes.Equal(r.Key, key), err
 	}
 	head := append(small[:0], b[:p.value]...)
+	if q, ok := partsOfRecord(head, len(b)); !ok || q != p { // the lengths that were followed are those of the copy
+		return Record{}, dst, false, fmt.Errorf("record: %w: its header has changed while it was read", ErrField)
+	}
 	var tail [SumLen + RecordAlign]byte
 	n := copy(tail[:], b[p.body:p.size])
 	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
@@ -195,6 +198,11 @@ func parseRecord(b []byte) (p recordParts, ok bool) {
 	if len(b) < MinRecordLen {
 		return p, false
 	}
+	return partsOfRecord(b, len(b))
+}
+
+// partsOfRecord is parseRecord of the header at the start of b, where there is room for so many bytes.
+func partsOfRecord(b []byte, room int) (p recordParts, ok bool) {
 	length := binary.LittleEndian.Uint32(b)
 	if length > MaxRecordLen { // before it is converted: an int may have 32 bits
 		return p, false
@@ -204,7 +212,7 @@ func parseRecord(b []byte) (p recordParts, ok bool) {
 	p.value = p.key + keyLen
 	p.body = int(length) - SumLen
 	p.size = (int(length) + RecordAlign - 1) &^ (RecordAlign - 1)
-	return p, keyLen > 0 && p.value <= p.body && p.body-p.value <= MaxValueLen && p.size <= len(b)
+	return p, keyLen > 0 && p.value <= p.body && p.body-p.value <= MaxValueLen && p.size <= room
 }
 
 // recordLengthError says why parseRecord failed.
