@@ -84,7 +84,7 @@ func repeat(t *testing.T, seed uint64, trace mmapiotest.Trace, cut mmapiotest.Cu
 // checkAll opens every image of these cuts of a trace, and returns how many there were.
 func (r *crashRun) checkAll(t *testing.T, trace mmapiotest.Trace, cuts []mmapiotest.Cut, modes []mmapiotest.Mode) int {
 	var wg sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
+	workers := 2 * runtime.GOMAXPROCS(0)
 	for w := range workers {
 		wg.Add(1)
 		judge := r.newJudge(t, trace)

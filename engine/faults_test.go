@@ -259,11 +259,11 @@ func faultJobs(t *testing.T) (jobs []faultJob, calls int) {
 	return jobs, calls
 }
 
-// runFaults performs the jobs, two at a time.
+// runFaults performs the jobs, several at a time.
 func runFaults(t *testing.T, jobs []faultJob, tally *faultTally) {
 	var workers sync.WaitGroup
 	next := make(chan faultJob)
-	for range runtime.GOMAXPROCS(0) {
+	for range 2 * runtime.GOMAXPROCS(0) { // a run waits as long as it works
 		place := inMemory(t)
 		workers.Go(func() {
 			for job := range next {

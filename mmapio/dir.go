@@ -3,6 +3,7 @@ package mmapio
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,8 +60,8 @@ type Dir interface {
 // osDir is the Dir of the operating system.
 type osDir struct {
 	path string
-	dir  *os.File // for Sync
-	lock *os.File // nil without the lock; touched by Lock and Close only
+	dir  *os.File  // for Sync
+	lock io.Closer // nil without the lock; touched by Lock and Close only
 }
 
 // OpenDir opens a directory. With create it is made first if it does not exist, and
@@ -175,7 +176,7 @@ func (d *osDir) Lock(name string) error {
 		}
 		return fmt.Errorf("%w: %s is held by %s", ErrLocked, d.path, lockHolder(f))
 	}
-	d.lock = f
+	d.lock = lockFile{f}
 	// What the file says is for the error message of the next process only: the
 	// lock is what counts, so a full disk does not matter here.
 	_ = f.Truncate(0)

@@ -24,11 +24,21 @@ func LockShared(d Dir, name string) (io.Closer, error) {
 	}
 	err = retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) })
 	if err == nil {
-		return f, nil
+		return lockFile{f}, nil
 	}
 	defer f.Close()
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 	}
 	return nil, fmt.Errorf("%w: %s is held by %s", ErrLocked, d.Path(), lockHolder(f))
+}
+
+// lockFile is the file of a lock that is held.
+type lockFile struct{ *os.File }
+
+// Close releases the lock and closes the file. To close it would not do: a process that another goroutine is just
+// starting has a copy of the descriptor until it executes its program, and with it the lock.
+func (f lockFile) Close() error {
+	err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) })
+	return errors.Join(err, f.File.Close())
 }
