@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -85,16 +86,24 @@ func TestPlaceRemoved(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts := options(t, "loses a write") // so that there is a violation as well
-			opts.For = time.Minute
+			opts := options(t, "none")
+			opts.For = time.Second
 			opts.Progress = func(checked int64, _ time.Duration) {
 				if checked == 1 {
 					assert.NoError(t, remove(opts.Dir))
 				}
 			}
-			if name == "all of it" {
-				opts.For = time.Second
-				opts.Child = options(t, "none").Child
+			if name != "all of it" { // a violation as well, which may be found before anything is judged to hold
+				opts.For, opts.Progress = time.Minute, nil
+				lies := options(t, "loses a write").Child
+				removed := false
+				opts.Child = func() (*exec.Cmd, error) {
+					if !removed {
+						assert.NoError(t, remove(opts.Dir))
+						removed = true
+					}
+					return lies()
+				}
 			}
 			r, err := torture.Run(t.Context(), opts)
 			require.ErrorIs(t, err, torture.ErrRemoved)
