@@ -44,28 +44,3 @@ func TestOpenTakesNoMemoryPerKey(t *testing.T) {
 		requireValue(t, db, fmt.Sprintf("key-%d", i), fmt.Sprintf("value-%d", i))
 	}
 }
-
-func TestAllocations(t *testing.T) {
-	opts := quiet(t)
-	opts.Sync, opts.LogFileBytes = engine.SyncNone, 64<<20
-	db := enginetest.Open(t, opts)
-	set(t, db, "base", string(make([]byte, 100)))
-	require.NoError(t, db.Checkpoint(ctx))
-	set(t, db, "delta", string(make([]byte, 100)))
-	set(t, db, "large", string(make([]byte, 2<<20))) // leaves the small log
-	buf := make([]byte, 0, 200)
-	for _, key := range [][]byte{[]byte("base"), []byte("delta")} {
-		assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { _, _, _ = db.Get(key) }), 1.0, "Get of %s", key)
-		assert.Zero(t, testing.AllocsPerRun(1000, func() { buf, _, _ = db.AppendGet(buf[:0], key) }), "AppendGet of %s", key)
-		n := 0
-		look := func(v []byte) error { n += len(v); return nil }
-		assert.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = db.View(key, look) }), "View of %s", key)
-	}
-	missing := []byte("missing")
-	assert.Zero(t, testing.AllocsPerRun(1000, func() { _, _, _ = db.Get(missing) }), "Get of nothing")
-	if raceDetector {
-		return // under it a sync.Pool forgets on purpose
-	}
-	key, value := []byte("delta"), make([]byte, 100)
-	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { _, _ = db.Set(ctx, key, value) }), 2.0, "Set")
-}
