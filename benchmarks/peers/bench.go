@@ -33,25 +33,35 @@ type bench struct {
 
 	loaded  map[string]string // the directory of each rival that was loaded with keys, and closed
 	readers []*entrant        // all open at the same time, with the keys loaded
+	costs   costs             // for what is computed on paper
 }
 
 // section is a part of a run that can be asked for by name.
 type section struct {
-	name string
-	run  func(*bench) error
+	name  string
+	run   func(*bench) error
+	grows bool // it shows how cost changes as the work grows, on data of its own
 }
 
 // sections are all, in their order. Those up to open find the data as it was loaded.
 var sections = []section{
-	{"set", (*bench).setSection},
-	{"open", (*bench).openSection},
-	{"memory", (*bench).memorySection},
-	{"get", (*bench).getSection},
-	{"scan", (*bench).scanSection},
-	{"ycsb", (*bench).mixSection},
-	{"checkpoint", (*bench).checkpointSection},
-	{"kill", (*bench).killSection},
-	{"large", (*bench).largeSection},
+	{name: "set", run: (*bench).setSection},
+	{name: "open", run: (*bench).openSection},
+	{name: "memory", run: (*bench).memorySection},
+	{name: "get", run: (*bench).getSection},
+	{name: "scan", run: (*bench).scanSection},
+	{name: "ycsb", run: (*bench).mixSection},
+	{name: "checkpoint", run: (*bench).checkpointSection},
+	{name: "kill", run: (*bench).killSection},
+	{name: "keys", run: (*bench).keysSection, grows: true},
+	{name: "values", run: (*bench).valuesSection, grows: true},
+	{name: "writers", run: (*bench).writersSection, grows: true},
+	{name: "delta", run: (*bench).deltaSection, grows: true},
+	{name: "growth", run: (*bench).growthSection, grows: true},
+	{name: "deletes", run: (*bench).deletesSection, grows: true},
+	{name: "snapshot", run: (*bench).snapshotSection, grows: true},
+	{name: "paper", run: (*bench).paperSection, grows: true},
+	{name: "large", run: (*bench).largeSection},
 }
 
 func sectionNames() []string {
@@ -86,7 +96,7 @@ func measure(ctx context.Context, p plan, parent string, only, engines []string)
 		return nil, err
 	}
 	for _, s := range sections {
-		if len(only) > 0 && !slices.Contains(only, s.name) {
+		if len(only) > 0 && !slices.Contains(only, s.name) || len(only) == 0 && s.grows && !b.growth {
 			continue
 		}
 		b.say("%s", s.name)
@@ -156,19 +166,26 @@ type entrant struct {
 
 // enter starts an agent that opens a rival in a directory, which is made if need be. n is how many keys there are.
 func (b *bench) enter(r *rival.Rival, dir string, n uint64) (*entrant, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	e, _, err := b.enterAs(r, agent.Request{Dir: dir, N: n})
+	return e, err
+}
+
+// enterAs is enter as a request says, and what came of it.
+func (b *bench) enterAs(r *rival.Rival, request agent.Request) (*entrant, *agent.Reply, error) {
+	if err := os.MkdirAll(request.Dir, 0o700); err != nil {
+		return nil, nil, err
 	}
 	a, err := b.startAgent()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	e := &entrant{rival: r, name: r.Name, agent: a, dir: dir}
-	if _, err := a.Do(agent.Request{Do: agent.Open, Rival: r.Name, Dir: dir, N: n}); err != nil {
+	request.Do, request.Rival = agent.Open, r.Name
+	reply, err := a.Do(request)
+	if err != nil {
 		a.Kill()
-		return nil, err
+		return nil, nil, err
 	}
-	return e, nil
+	return &entrant{rival: r, name: r.Name, agent: a, dir: request.Dir}, reply, nil
 }
 
 func (b *bench) startAgent() (*agent.Agent, error) {

@@ -71,6 +71,8 @@ func (b *bench) load(e *entrant, n uint64) (*agent.Reply, error) {
 // count is a number of keys in words.
 func count(n uint64) string {
 	switch {
+	case n >= 1e9 && n%1e8 == 0:
+		return fmt.Sprintf("%g G", float64(n)/1e9)
 	case n >= 1e6 && n%1e5 == 0:
 		return fmt.Sprintf("%g M", float64(n)/1e6)
 	case n >= 1e3 && n%100 == 0:

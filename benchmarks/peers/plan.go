@@ -11,12 +11,14 @@ type plan struct {
 	// rounds are for those that a ratio is taken of; the others take part in the first few.
 	rounds, otherRounds int
 	mixRounds           int
+	growRounds          int // as the work grows
 	opens, kills        int // how often a store is opened, at most
 	pacePairs           int // turns with checkpoints, and as many without
 	rate                float64
 
 	few        []string      // those that are measured beside compactions and after a kill, with ours; nil for all
 	budget     time.Duration // after which no other large data set is begun
+	growth     bool          // how cost changes as the work grows is part of a run of all sections
 	largeAll   bool          // the large data set is for all, not for ours alone
 	loadTime   time.Duration // at most, for one store
 	fillTime   time.Duration // at most, for a delta
@@ -28,7 +30,7 @@ type plan struct {
 func quickPlan() plan {
 	return plan{
 		set: 200 * time.Millisecond, get: 150 * time.Millisecond, mix: 200 * time.Millisecond, pace: time.Second,
-		rounds: 5, otherRounds: 1, mixRounds: 1, opens: 15, kills: 1, pacePairs: 2,
+		rounds: 5, otherRounds: 1, mixRounds: 1, growRounds: 1, opens: 15, kills: 1, pacePairs: 2,
 		few: []string{pebbleName, lmdbName}, loadTime: time.Minute, fillTime: 10 * time.Second, patience: time.Minute, freeNeeded: 12 << 30,
 	}
 }
@@ -37,7 +39,7 @@ func quickPlan() plan {
 func fullPlan() plan {
 	return plan{
 		set: time.Second, get: 500 * time.Millisecond, mix: time.Second, pace: 5 * time.Second,
-		rounds: 11, otherRounds: 5, mixRounds: 5, opens: 25, kills: 3, pacePairs: 5,
+		rounds: 11, otherRounds: 5, mixRounds: 5, growRounds: 3, growth: true, opens: 25, kills: 3, pacePairs: 5,
 		largeAll: true, budget: 75 * time.Minute, loadTime: 6 * time.Minute, fillTime: 30 * time.Second, patience: 10 * time.Minute, freeNeeded: 30 << 30,
 	}
 }

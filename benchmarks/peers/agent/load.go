@@ -14,42 +14,17 @@ import (
 	"github.com/tongpengdl/small-db/engine"
 )
 
-// loadBatch is the keys in a batch.
-const loadBatch = 5000
-
-// batch is pairs whose memory is used again.
-type batch struct {
-	pairs  []rival.Pair
-	memory []byte
-}
-
-func newBatch() *batch {
-	return &batch{memory: make([]byte, 0, loadBatch*(benchmarks.KeyLen+benchmarks.ValueLen))}
-}
-
-// add adds the key with a number, and the value with the same number.
-func (b *batch) add(i uint64) {
-	at := len(b.memory)
-	b.memory = b.memory[:at+benchmarks.KeyLen+benchmarks.ValueLen]
-	key, value := b.memory[at:at+benchmarks.KeyLen], b.memory[at+benchmarks.KeyLen:]
-	benchmarks.PutKey(key, i)
-	benchmarks.PutValue(value, i)
-	b.pairs = append(b.pairs, rival.Pair{Key: key, Value: value})
-}
-
-func (b *batch) reset() { b.pairs, b.memory = b.pairs[:0], b.memory[:0] }
-
 // load loads in key order, as the documentation of B-trees advises: their pages are full then, and ten million keys get done at all. For the others it
 // makes no difference once they are compacted. What it costs to set random keys is measured by set.
 //
 // It gives up when its time is up, if it has one: then Reply.Ops is less than what was asked for.
 func (s *server) load(r *Request, reply *Reply) error {
 	numbers := inKeyOrder(r.N)
-	b, started := newBatch(), time.Now()
+	b, started := newBatch(r.valueLen()), time.Now()
 	defer func() { reply.Took = time.Since(started) }()
 	for i, number := range numbers {
 		b.add(number)
-		if len(b.pairs) == loadBatch || i == len(numbers)-1 {
+		if b.full() || i == len(numbers)-1 {
 			if err := s.store.Load(b.pairs); err != nil {
 				return err
 			}
@@ -63,7 +38,7 @@ func (s *server) load(r *Request, reply *Reply) error {
 	return nil
 }
 
-// filled is the part of what makes a checkpoint begin.
+// filled is the part of what makes a checkpoint begin, if a request names none.
 const filled = 0.9
 
 // inKeyOrder are the numbers below n in the order of their keys.
@@ -79,38 +54,57 @@ func inKeyOrder(n uint64) []uint64 {
 	return numbers
 }
 
-var errNotOurs = errors.New("only ours has a delta")
+var errNotOurs = errors.New("only ours can do that")
 
-// fill overwrites random keys until the delta is nearly at its threshold, or time is up: a checkpoint comes after a minute in any case.
-func (s *server) fill(r *Request, reply *Reply) error {
+func (s *server) ours() (*rival.OurStore, error) {
 	ours, ok := s.store.(*rival.OurStore)
 	if !ok {
-		return errNotOurs
+		return nil, errNotOurs
+	}
+	return ours, nil
+}
+
+// fill overwrites random keys until the delta has reached a part of its threshold, or time is up: a checkpoint comes after a minute, unless
+// there are none.
+func (s *server) fill(r *Request, reply *Reply) error {
+	ours, err := s.ours()
+	if err != nil {
+		return err
 	}
 	threshold, err := checkpointThreshold(s.dir)
 	if err != nil {
 		return err
 	}
-	numbers, b, started := benchmarks.NewNumbers(r.Seed, r.N), newBatch(), time.Now()
-	for float64(ours.DB.Stats().LogBytes) < filled*threshold && time.Since(started) < r.For {
-		for range loadBatch {
+	part := r.Part
+	if part == 0 {
+		part = filled
+	}
+	numbers, b, started := benchmarks.NewNumbers(r.Seed, r.N), newBatch(r.valueLen()), time.Now()
+	for float64(ours.DB.Stats().LogBytes) < part*threshold && time.Since(started) < r.For {
+		for !b.full() {
 			b.add(numbers.Next())
 		}
 		if err := ours.Load(b.pairs); err != nil {
 			return err
 		}
+		reply.Ops += uint64(len(b.pairs))
 		b.reset()
-		reply.Ops += loadBatch
 	}
 	reply.Took = time.Since(started)
-	reply.Filled = float64(ours.DB.Stats().LogBytes) / threshold
+	reply.LogBytes = ours.DB.Stats().LogBytes
+	reply.Filled = float64(reply.LogBytes) / threshold
 	reply.Compactions = s.checkpoints()
 	return nil
 }
 
 // checkpointThreshold is the record bytes after which a checkpoint begins: see engine.Options.CheckpointLogBytes.
 func checkpointThreshold(dir string) (float64, error) {
-	threshold := float64(engine.DefaultCheckpointLogBytes)
+	base, err := checkpointBytes(dir)
+	return max(engine.DefaultCheckpointLogBytes, float64(base)), err
+}
+
+// checkpointBytes is the size of the largest checkpoint in a directory.
+func checkpointBytes(dir string) (most int64, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "checkpoint.*"))
 	if err != nil {
 		return 0, err
@@ -120,9 +114,9 @@ func checkpointThreshold(dir string) (float64, error) {
 		if err != nil {
 			return 0, err
 		}
-		threshold = max(threshold, float64(info.Size()))
+		most = max(most, info.Size())
 	}
-	return threshold, nil
+	return most, nil
 }
 
 // checkpoints is how many ours has made since the open; 0 for others.

@@ -6,15 +6,18 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/tongpengdl/small-db/benchmarks"
 	"github.com/tongpengdl/small-db/benchmarks/peers/rival"
 )
 
-// memory reads every key once, then weighs the process, and times garbage collections.
+// memory reads every key of the request once, then weighs the process, and times garbage collections.
 func (s *server) memory(r *Request, reply *Reply) error {
 	if err := s.readAll(r.N); err != nil {
 		return err
 	}
-	resident, objects := weigh(s.pids())
+	resident, objects, bytes := weigh(s.pids())
+	reply.HeapBytes = bytes - s.emptyHeap
+	reply.Disk, reply.Unlinked = diskBytes(s.dir)
 	reply.Resident, reply.HeapObjects = resident-s.emptyResident, objects-s.emptyObjects
 	const collections = 5
 	started := time.Now()
@@ -43,7 +46,7 @@ func (s *server) readAll(n uint64) error {
 	if err != nil {
 		return err
 	}
-	get := newGetter(&worker{session: session})
+	get := newGetter(&worker{session: session}, benchmarks.ValueLen)
 	for i := uint64(0); i < n; i += step {
 		if err := get.one(i, true); err != nil {
 			return errors.Join(err, session.Close())
@@ -52,11 +55,11 @@ func (s *server) readAll(n uint64) error {
 	return session.Close()
 }
 
-// weigh returns the resident bytes of processes, and the live objects on the heap of this one, after a collection that gives free memory back.
-func weigh(pids []int) (resident, objects int64) {
+// weigh returns the resident bytes of processes, and the live objects on the heap of this one and their bytes, after a collection that gives free memory back.
+func weigh(pids []int) (resident, objects, heap int64) {
 	debug.FreeOSMemory()
 	debug.FreeOSMemory() // what the first one finalized
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return residentBytes(pids), int64(m.HeapObjects)
+	return residentBytes(pids), int64(m.HeapObjects), int64(m.HeapAlloc)
 }

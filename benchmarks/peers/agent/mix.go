@@ -36,7 +36,7 @@ func (s *server) mix(r *Request, reply *Reply) error {
 		s.zipf = NewZipf(r.N, ZipfTheta)
 	}
 	return s.turn(r.Workers, reply, func(w *worker, stop *atomic.Bool) error {
-		x := &mixer{mixture: m, server: s, w: w, get: newGetter(w), scan: newScanner(w), n: r.N,
+		x := &mixer{mixture: m, server: s, w: w, get: newGetter(w, benchmarks.ValueLen), scan: newScanner(w), n: r.N,
 			random: rand.New(rand.NewPCG(r.Seed, uint64(w.number)))}
 		benchmarks.PutValue(x.value[:], r.Seed)
 		for ; !stop.Load(); w.ops++ {

@@ -13,15 +13,15 @@ func (s *server) open(r *Request, reply *Reply) (err error) {
 		return err
 	}
 	s.dir = r.Dir
-	s.emptyResident, s.emptyObjects = weigh(s.pids())
-	reply.Took, err = s.openAndRead(r.N)
+	s.emptyResident, s.emptyObjects, s.emptyHeap = weigh(s.pids())
+	reply.Took, err = s.openAndRead(r)
 	return err
 }
 
-// openAndRead is the time to the value of the key in the middle of n, if there are any.
-func (s *server) openAndRead(n uint64) (time.Duration, error) {
-	started := time.Now()
-	store, err := s.rival.Open(s.dir)
+// openAndRead is the time to the value of the key in the middle of N, if there are any.
+func (s *server) openAndRead(r *Request) (time.Duration, error) {
+	started, n := time.Now(), r.N
+	store, err := s.openStore(r)
 	if err != nil {
 		return 0, err
 	}
@@ -36,7 +36,7 @@ func (s *server) openAndRead(n uint64) (time.Duration, error) {
 	var key [benchmarks.KeyLen]byte
 	benchmarks.PutKey(key[:], n/2)
 	ok, err := session.View(key[:], func(value []byte) error {
-		if len(value) != benchmarks.ValueLen {
+		if len(value) != r.valueLen() {
 			return errWrongAnswer
 		}
 		return nil
@@ -46,6 +46,17 @@ func (s *server) openAndRead(n uint64) (time.Duration, error) {
 		err = errWrongAnswer
 	}
 	return took, errors.Join(err, session.Close())
+}
+
+// openStore opens the rival, or ours as the request says.
+func (s *server) openStore(r *Request) (rival.Store, error) {
+	if r.Own == nil {
+		return s.rival.Open(s.dir)
+	}
+	if s.rival.Name != rival.Ours {
+		return nil, errNotOurs
+	}
+	return rival.OpenOurs(s.dir, *r.Own)
 }
 
 // reopenTime bounds how long a slow opener is opened again and again.
@@ -58,7 +69,7 @@ func (s *server) reopen(r *Request, reply *Reply) (err error) {
 	}
 	s.dir = r.Dir
 	for started := time.Now(); len(reply.Times) < r.Times && (len(reply.Times) == 0 || time.Since(started) < reopenTime); {
-		took, err := s.openAndRead(r.N)
+		took, err := s.openAndRead(r)
 		if err != nil {
 			return err
 		}

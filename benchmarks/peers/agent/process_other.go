@@ -10,4 +10,8 @@ func residentBytes([]int) int64 { return 0 }
 
 func writtenBytes([]int) int64 { return 0 }
 
+func diskBytes(string) (present, unlinked int64) { return 0, 0 }
+
+func threadTime() time.Duration { return 0 }
+
 func cpuTime() time.Duration { return 0 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/tongpengdl/small-db/benchmarks/peers/rival"
+	"github.com/tongpengdl/small-db/engine"
 )
 
 // ServeIfAsked makes this process an agent if it was started as one. Then it does not return.
@@ -29,9 +31,10 @@ type server struct {
 	dir   string
 	store rival.Store // nil before it was opened, and after it was closed
 
-	emptyResident, emptyObjects int64 // of this process before it opened the store
-	zipf                        *Zipf // of the last mix
-	inserted                    uint64
+	emptyResident, emptyObjects, emptyHeap int64 // of this process before it opened the store
+	zipf                                   *Zipf // of the last mix
+	inserted                               uint64
+	held                                   *engine.Snapshot
 }
 
 func (s *server) serve(in io.Reader, out io.Writer) error {
@@ -58,7 +61,8 @@ func (s *server) serve(in io.Reader, out io.Writer) error {
 func (s *server) do(r *Request, reply *Reply) error {
 	works := map[string]func(*Request, *Reply) error{
 		Open: s.open, Reopen: s.reopen, Load: s.load, Compact: s.compact, Fill: s.fill, Set: s.set, Get: s.get, Scan: s.scan,
-		Mix: s.mix, Pace: s.pace, Memory: s.memory, Close: s.close,
+		Mix: s.mix, Pace: s.pace, Memory: s.memory, Close: s.close, Walk: s.walk, Grow: s.grow, Delete: s.delete, Hold: s.hold, Recall: s.recall,
+		Release: s.release,
 	}
 	work, ok := works[r.Do]
 	if !ok {
@@ -86,9 +90,14 @@ func (s *server) close(*Request, *Reply) error {
 	return err
 }
 
-func (s *server) compact(*Request, *Reply) error {
+func (s *server) compact(_ *Request, reply *Reply) (err error) {
+	started := time.Now()
 	if c, ok := s.store.(rival.Compactor); ok {
-		return c.Compact()
+		err = c.Compact()
 	}
-	return nil
+	reply.Took = time.Since(started)
+	if err == nil {
+		reply.Base, err = checkpointBytes(s.dir)
+	}
+	return err
 }

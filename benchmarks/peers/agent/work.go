@@ -19,13 +19,13 @@ func numbers(r *Request, w *worker) benchmarks.Numbers {
 func (s *server) set(r *Request, reply *Reply) error {
 	return s.turn(r.Workers, reply, func(w *worker, stop *atomic.Bool) error {
 		var key [benchmarks.KeyLen]byte
-		var value [benchmarks.ValueLen]byte
+		value := make([]byte, r.valueLen())
 		walk := numbers(r, w)
-		benchmarks.PutValue(value[:], r.Seed)
+		putValue(value, r.Seed)
 		started := time.Now()
 		for ; !stop.Load(); w.ops++ {
 			benchmarks.PutKey(key[:], walk.Next())
-			if err := w.session.Set(key[:], value[:]); err != nil {
+			if err := w.session.Set(key[:], value); err != nil {
 				return err
 			}
 			now := time.Now()
@@ -41,18 +41,18 @@ const getBurst = 256
 
 // get reads random keys. The reader copies each value, as users do who keep it beyond the read.
 func (s *server) get(r *Request, reply *Reply) error {
-	first := uint64(0)
+	first, hit := uint64(0), !r.Miss && !r.Gone
 	if r.Miss {
 		first = 1 << 40 // numbers that are never set
 	}
 	err := s.turn(r.Workers, reply, func(w *worker, stop *atomic.Bool) error {
-		walk, get := numbers(r, w), newGetter(w)
+		walk, get := numbers(r, w), newGetter(w, r.valueLen())
 		for ; !stop.Load(); w.ops += getBurst {
 			started := time.Now()
-			err := get.one(first+walk.Next(), !r.Miss)
+			err := get.one(first+walk.Next(), hit)
 			record(w.latencies, time.Since(started))
 			for i := 1; i < getBurst && err == nil; i++ {
-				err = get.one(first+walk.Next(), !r.Miss)
+				err = get.one(first+walk.Next(), hit)
 			}
 			if err != nil {
 				return err
@@ -68,17 +68,17 @@ func (s *server) get(r *Request, reply *Reply) error {
 type getter struct {
 	w    *worker
 	key  [benchmarks.KeyLen]byte
-	copy [benchmarks.ValueLen]byte
+	copy []byte
 	read func(value []byte) error // made once: no get allocates for it
 }
 
-func newGetter(w *worker) *getter {
-	g := &getter{w: w}
+func newGetter(w *worker, valueLen int) *getter {
+	g := &getter{w: w, copy: make([]byte, valueLen)}
 	g.read = func(value []byte) error {
 		if len(value) != len(g.copy) {
 			return errWrongAnswer
 		}
-		copy(g.copy[:], value)
+		copy(g.copy, value)
 		return nil
 	}
 	return g

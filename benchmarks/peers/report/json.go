@@ -3,14 +3,18 @@ package report
 import (
 	"encoding/json"
 	"io"
+	"slices"
 )
 
-// WriteJSON writes rows and ratios. A ratio that was not measured is null.
+// WriteJSON writes rows, those of the parts last, and ratios. A ratio that was not measured is null.
 func (r *Results) WriteJSON(w io.Writer) error {
 	document := struct {
 		Rows   []Row               `json:"rows"`
 		Ratios map[string]*float64 `json:"ratios"`
-	}{Rows: r.Rows, Ratios: map[string]*float64{}}
+	}{Rows: slices.Clone(r.Rows), Ratios: map[string]*float64{}}
+	for _, p := range r.Parts {
+		document.Rows = append(document.Rows, r.partRows(p)...)
+	}
 	if document.Rows == nil {
 		document.Rows = []Row{}
 	}

@@ -16,6 +16,7 @@ func (r *Results) WritePage(w io.Writer, drawings string) error {
 	for _, d := range r.Drawings() {
 		r.writeGroup(p, d, drawings)
 	}
+	r.writeGrowth(p, drawings)
 	r.writeEngines(p)
 	p.line("## Machine\n")
 	for _, line := range r.Machine {

@@ -124,3 +124,89 @@ func TestPage(t *testing.T) {
 		require.Contains(t, out.String(), part)
 	}
 }
+
+func grown() *report.Results {
+	r := sample()
+	p := &report.Part{Title: "Sizes", Text: "What was done."}
+	c := p.Curve(report.Curve{Name: "Get by <size>", X: "value", Unit: report.Nanos, Bytes: true, Doubles: true})
+	for _, x := range []float64{16, 1 << 10, 1 << 20} {
+		c.Add("ours, small", x, x/16)
+		c.Add("a, other", x, 2*x/16)
+	}
+	steps := p.Curve(report.Curve{Name: "Steps", X: "done", Unit: report.Micros})
+	for i := range 100 {
+		steps.Add("each", float64(i), float64(i%10))
+	}
+	p.Facts.Heads = []string{"before", "after"}
+	p.Fact("disk", report.MiB, "files", 1, 2)
+	p.Fact("heap", report.MiB, "", 3, 4)
+	r.AddPart(p)
+	return r
+}
+
+// TestChart: each curve has its drawing, with a path for each line, and says its units.
+func TestChart(t *testing.T) {
+	dir, r := t.TempDir(), grown()
+	require.NoError(t, r.WriteSVG(dir))
+	for i, c := range r.Parts[0].Curves {
+		text, err := os.ReadFile(filepath.Join(dir, c.File()))
+		require.NoError(t, err)
+		decoder, paths := xml.NewDecoder(bytes.NewReader(text)), 0
+		for {
+			token, err := decoder.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			require.NoError(t, err)
+			if start, ok := token.(xml.StartElement); ok && start.Name.Local == "path" {
+				paths++
+			}
+		}
+		require.Equal(t, len(c.Lines), paths)
+		require.NotContains(t, string(text), "NaN")
+		require.NotContains(t, string(text), "Inf")
+		require.Contains(t, string(text), c.Unit)
+		require.Contains(t, string(text), ">"+c.X+"<")
+		require.Contains(t, string(text), "prefers-color-scheme:dark")
+		require.Equal(t, i == 0, strings.Contains(string(text), "logarithmic"))
+	}
+}
+
+// TestChartOfLittle: what has one point, or zeros alone, is drawn too.
+func TestChartOfLittle(t *testing.T) {
+	dir, r := t.TempDir(), &report.Results{}
+	p := new(report.Part)
+	p.Curve(report.Curve{Name: "one", X: "x", Unit: "y", Doubles: true}).Add("line", 5, 7)
+	p.Curve(report.Curve{Name: "zeros", X: "x", Unit: "y", Doubles: true}).Add("line", 0, 0)
+	p.Curve(report.Curve{Name: "none", X: "x", Unit: "y", Doubles: true})
+	r.AddPart(p)
+	require.NoError(t, r.WriteSVG(dir))
+	for _, c := range p.Curves {
+		text, err := os.ReadFile(filepath.Join(dir, c.File()))
+		require.NoError(t, err)
+		require.NotContains(t, string(text), "NaN", c.Name)
+		require.NotContains(t, string(text), "Inf", c.Name)
+	}
+}
+
+// TestGrown: the figures of a part are on the page, in the table and among the rows, each under its engine.
+func TestGrown(t *testing.T) {
+	r := grown()
+	var page, table, document bytes.Buffer
+	require.NoError(t, r.WritePage(&page, "drawings"))
+	for _, part := range []string{
+		"## As the work grows", "### Sizes", "What was done.", "(drawings/growth-get-by-size.svg)", "| 1 KiB | 64.0 | 128 |",
+		"done (the greatest of 5)", "| 99 | 9.00 |", "| disk | MiB | 1.00 | 2.00 | files |",
+	} {
+		require.Contains(t, page.String(), part)
+	}
+	require.NoError(t, r.WriteTable(&table))
+	require.Contains(t, table.String(), "Get by <size>")
+	require.NoError(t, r.WriteJSON(&document))
+	var parsed struct{ Rows []report.Row }
+	require.NoError(t, json.Unmarshal(document.Bytes(), &parsed))
+	require.Len(t, parsed.Rows, 8+6+100+4)
+	require.Contains(t, parsed.Rows, report.Row{Workload: "Get by <size>, a, other, value: 1 MiB", Engine: "a", Value: 131072, Unit: report.Nanos})
+	require.Contains(t, parsed.Rows, report.Row{Workload: "Sizes, heap, after", Engine: "ours", Value: 4, Unit: report.MiB})
+	require.Len(t, r.Rows, 8, "rows of parts are not among the others")
+}

@@ -29,6 +29,13 @@ const (
 	Micros    = "µs"
 	Times     = "x"
 	Objects   = "objects"
+	Nanos     = "ns"
+	Bytes     = "bytes"
+	MiB       = "MiB"
+	MiBRate   = "MiB/s"
+	GiB       = "GiB"
+	Seconds   = "s"
+	Sets      = "sets"
 )
 
 func moreIsBetter(unit string) bool { return unit == PerSecond || unit == KeysRate }
@@ -45,6 +52,7 @@ type Results struct {
 	Ours    string // the name of our engine
 	Engines []Engine
 	Rows    []Row
+	Parts   []*Part            // as the work grows
 	Ratios  map[string]float64 // by the names of Goals
 	Notes   []string           // what is to be known of the figures, and what went wrong
 	Machine []string           // lines

@@ -43,7 +43,7 @@ func (r *Results) Drawings() []Drawing {
 	return all
 }
 
-// WriteSVG draws each group to a file in a directory, which is made if need be.
+// WriteSVG draws each group, and each curve, to a file in a directory, which is made if need be.
 func (r *Results) WriteSVG(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -51,6 +51,13 @@ func (r *Results) WriteSVG(dir string) error {
 	for _, d := range r.Drawings() {
 		if err := os.WriteFile(filepath.Join(dir, d.File), []byte(r.draw(d.Group)), 0o644); err != nil {
 			return err
+		}
+	}
+	for _, p := range r.Parts {
+		for _, c := range p.Curves {
+			if err := os.WriteFile(filepath.Join(dir, c.File()), []byte(c.draw()), 0o644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

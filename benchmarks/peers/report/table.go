@@ -19,6 +19,9 @@ func (r *Results) WriteTable(w io.Writer) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
+	if err := r.writeParts(w); err != nil {
+		return err
+	}
 	out = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(out, "\nratio\tvalue\tgoal\t\t\n")
 	for _, g := range Goals {

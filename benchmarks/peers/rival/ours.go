@@ -10,13 +10,29 @@ func ours() *Rival {
 	return &Rival{
 		Name: Ours, Settings: "default Options", Durable: true, Reads: true, Ordered: true, Compacts: true, Missing: here,
 		Open: func(dir string) (Store, error) {
-			db, err := engine.Open(engine.Options{Dir: dir, Create: true})
-			if err != nil {
-				return nil, err
-			}
-			return &OurStore{DB: db}, nil
+			return OpenOurs(dir, Own{})
 		},
 	}
+}
+
+// Own are the options in which ours may differ from the default ones, where a section says so. The zero value is the default.
+type Own struct {
+	Unsynced      bool // Sync: SyncNone
+	NoCheckpoints bool // but those that are asked for
+	FrameAlign    int
+}
+
+// OpenOurs opens ours with such options.
+func OpenOurs(dir string, o Own) (*OurStore, error) {
+	options := engine.Options{Dir: dir, Create: true, DisableBackgroundCheckpoint: o.NoCheckpoints, FrameAlign: o.FrameAlign}
+	if o.Unsynced {
+		options.Sync = engine.SyncNone
+	}
+	db, err := engine.Open(options)
+	if err != nil {
+		return nil, err
+	}
+	return &OurStore{DB: db}, nil
 }
 
 // OurStore is ours. Its database is open to what measures it alone.
