@@ -1,7 +1,10 @@
 package ckpt
 
 import (
+	"bytes"
 	"fmt"
+	"math/bits"
+	"runtime"
 
 	"github.com/tongpengdl/small-db/format"
 	"github.com/tongpengdl/small-db/mmapio"
@@ -80,54 +83,100 @@ func (r *Reader) Epochs() []format.EpochStart { return r.outline.epochs }
 // Mapping is the whole file in memory: to advise about or lock. The bytes in it are as the file has them, not verified.
 func (r *Reader) Mapping() *mmapio.Mapping { return r.mapping }
 
-// Get finds key, with one bucket and one record to read as a rule. It allocates
-// nothing. See the package comment about what the Record points into.
-func (r *Reader) Get(key []byte) (Record, bool, error) {
-	record, _, ok, err := r.find(key, nil, nil, false)
-	return record, ok, err
+// Probe is where the hash index has a key, if it has it.
+type Probe struct{ hash, bucket uint64 }
+
+// Probe begins a lookup: it reads the bucket of key, and does not wait for it. Who has something else to look into before Get needs the
+// bucket has one cache miss less to wait for. Like Get, it is called inside a guard.
+func (r *Reader) Probe(key []byte) Probe {
+	hash := format.KeyHash(r.seed, key)
+	p := Probe{hash, format.BucketOf(hash, r.buckets)}
+	runtime.KeepAlive(r.data[r.bucketsAt+p.bucket*format.BucketLen]) // the processor goes on before it has the byte
+	return p
+}
+
+// Get finds the key of a probe, with one bucket and one record to read as a rule, and stores its record; ok is false if there is none, and then record is no
+// answer. It allocates nothing. See the package comment about what the record points into.
+func (r *Reader) Get(p Probe, key []byte, record *Record) (ok bool, err error) {
+	s := r.search(p)
+	for {
+		offset, found, err := s.next(r)
+		if !found || err != nil {
+			return false, err
+		}
+		span, err := r.span(offset)
+		if err != nil {
+			return false, err
+		}
+		var e format.Entry
+		if err := e.Decode(r.data[offset:span.end], r.salt, offset); err != nil {
+			return false, corrupt(r.name, offset, err)
+		}
+		if bytes.Equal(e.Key, key) {
+			*record = span.recordOf(&e)
+			return true, nil
+		}
+	}
 }
 
 // Fetch is Get of a copy. What was verified is the copy, so the Record stays right even if the mapped bytes change meanwhile. A record lies in small if that has room for
 // it; else its value is appended to dst, and out is the longer dst. key may lie in the memory of dst.
-func (r *Reader) Fetch(key, small, dst []byte) (record Record, out []byte, ok bool, err error) {
-	return r.find(key, small, dst, true)
-}
-
-func (r *Reader) find(key, small, dst []byte, copied bool) (record Record, out []byte, ok bool, err error) {
-	hash := format.KeyHash(r.seed, key)
-	bucket := format.BucketOf(hash, r.buckets)
-	for range min(r.buckets, format.MaxProbe) {
-		at := r.bucketsAt + bucket*format.BucketLen
-		slots := [format.BucketLen]byte(r.data[at:]) // a copy: "absent" is only ever said from bytes that were verified
-		if err := format.CheckBucket(slots[:], r.salt, at); err != nil {
-			return Record{}, dst, false, corrupt(r.name, at, err)
+func (r *Reader) Fetch(p Probe, key, small, dst []byte) (record Record, out []byte, ok bool, err error) {
+	s := r.search(p)
+	for {
+		offset, found, err := s.next(r)
+		if !found || err != nil {
+			return Record{}, dst, false, err
 		}
-		for i := range format.BucketSlots {
-			s := format.SlotAt(slots[:], i)
-			if s == 0 {
-				return Record{}, dst, false, nil
-			}
-			if !s.Matches(hash) {
-				continue
-			}
-			if copied {
-				record, out, ok, err = r.fetch(s.Offset(), key, small, dst)
-			} else {
-				record, _, err = r.record(s.Offset(), r.spanOf(s.Offset()))
-				ok = string(record.Key) == string(key)
-			}
-			if err != nil {
-				return Record{}, dst, false, err
-			}
-			if ok {
-				return record, out, true, nil
-			}
+		span, err := r.span(offset)
+		if err != nil {
+			return Record{}, dst, false, err
 		}
-		if bucket++; bucket == r.buckets {
-			bucket = 0
+		e, out, same, err := format.FetchEntry(small, dst, r.data[offset:span.end], key, r.salt, offset)
+		if err != nil {
+			return Record{}, dst, false, corrupt(r.name, offset, err)
+		}
+		if same {
+			return span.recordOf(&e), out, true, nil
 		}
 	}
-	return Record{}, dst, false, nil
+}
+
+// search is a walk through the records that the hash index has for a hash.
+type search struct {
+	hash   uint64
+	bucket uint64 // the next one
+	left   uint64 // buckets not looked at
+	slots  [format.BucketLen]byte
+	mask   uint // slots of the last bucket that are to be looked at
+}
+
+func (r *Reader) search(p Probe) search {
+	return search{hash: p.hash, bucket: p.bucket, left: min(r.buckets, format.MaxProbe)}
+}
+
+// next returns where the next record lies; ok is false if there is no more.
+func (s *search) next(r *Reader) (offset uint64, ok bool, err error) {
+	for s.mask == 0 {
+		if s.left == 0 {
+			return 0, false, nil
+		}
+		at := r.bucketsAt + s.bucket*format.BucketLen
+		s.slots = [format.BucketLen]byte(r.data[at:]) // a copy: "absent" is only ever said from bytes that were verified
+		if err := format.CheckBucket(s.slots[:], r.salt, at); err != nil {
+			return 0, false, corrupt(r.name, at, err)
+		}
+		s.mask = format.Candidates(s.slots[:], s.hash)
+		if s.left--; format.SlotAt(s.slots[:], format.BucketSlots-1) == 0 { // there is room: it would be here
+			s.left = 0
+		}
+		if s.bucket++; s.bucket == r.buckets {
+			s.bucket = 0
+		}
+	}
+	slot := format.SlotAt(s.slots[:], bits.TrailingZeros(s.mask))
+	s.mask &= s.mask - 1
+	return slot.Offset(), slot != 0, nil // those after a free slot are free, too
 }
 
 // spanOf returns the index of the span in which offset lies, or that of another one
@@ -171,18 +220,13 @@ func (r *Reader) copyRecord(offset uint64, i int, buf []byte) (Record, []byte, e
 	return s.recordOf(&e), buf, nil
 }
 
-// fetch is Fetch of the record at offset, if it is one of key.
-func (r *Reader) fetch(offset uint64, key, small, dst []byte) (record Record, out []byte, same bool, err error) {
+// span returns the span in which offset lies.
+func (r *Reader) span(offset uint64) (*span, error) {
 	i := r.spanOf(offset)
 	if err := r.holds(i, offset); err != nil {
-		return Record{}, dst, false, err
+		return nil, err
 	}
-	s := &r.spans[i]
-	e, out, same, err := format.FetchEntry(small, dst, r.data[offset:s.end], key, r.salt, offset)
-	if err != nil {
-		return Record{}, dst, false, corrupt(r.name, offset, err)
-	}
-	return s.recordOf(&e), out, same, nil
+	return &r.spans[i], nil
 }
 
 // holds checks that there is a span with this index and that offset lies in it.

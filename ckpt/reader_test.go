@@ -20,6 +20,17 @@ import (
 )
 
 // randomSet draws n keys with values; some of both are of extreme lengths.
+// get looks a key up.
+func get(r *ckpt.Reader, key []byte) (record ckpt.Record, ok bool, err error) {
+	ok, err = r.Get(r.Probe(key), key, &record)
+	return record, ok, err
+}
+
+// fetch is get of a copy.
+func fetch(r *ckpt.Reader, key, small, dst []byte) (record ckpt.Record, out []byte, ok bool, err error) {
+	return r.Fetch(r.Probe(key), key, small, dst)
+}
+
 func randomSet(rng *rand.Rand, n int) map[string][]byte {
 	m := make(map[string][]byte, n)
 	for len(m) < n {
@@ -65,7 +76,7 @@ func checkGets(r *ckpt.Reader, records []ckpt.Record) (damage error) {
 	present := make(map[string]bool, len(records))
 	for _, want := range records {
 		present[string(want.Key)] = true
-		got, ok, err := r.Get(want.Key)
+		got, ok, err := get(r, want.Key)
 		switch {
 		case errors.Is(err, format.ErrCorrupt):
 			damage = cmp.Or(damage, err)
@@ -81,7 +92,7 @@ func checkGets(r *ckpt.Reader, records []ckpt.Record) (damage error) {
 		if present[string(key)] {
 			continue
 		}
-		_, ok, err := r.Get(key)
+		_, ok, err := get(r, key)
 		switch {
 		case errors.Is(err, format.ErrCorrupt):
 			damage = cmp.Or(damage, err)
@@ -147,10 +158,10 @@ func TestReaderAllocatesNothing(t *testing.T) {
 	}
 	absent := []byte("absent")
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
-		if _, ok, err := r.Get(records[77].Key); !ok || err != nil {
+		if _, ok, err := get(r, records[77].Key); !ok || err != nil {
 			t.Fatal("lost")
 		}
-		if _, ok, err := r.Get(absent); ok || err != nil {
+		if _, ok, err := get(r, absent); ok || err != nil {
 			t.Fatal("found")
 		}
 		if due, err := r.Due(15_000); due == 0 || err != nil {
@@ -202,7 +213,7 @@ func TestFaultIsAnError(t *testing.T) {
 
 	c := r.Cursor()
 	for what, read := range map[string]func() error{
-		"get":  func() error { _, _, err := r.Get(records[0].Key); return err },
+		"get":  func() error { _, _, err := get(r, records[0].Key); return err },
 		"next": func() error { _, _, err := c.Next(); return err },
 		"last": func() error { _, _, err := c.Last(); return err },
 		"seek": func() error { _, _, err := c.SeekGE(records[9].Key); return err },

@@ -95,7 +95,7 @@ func TestReadsBesideChanges(t *testing.T) {
 		keepChanging(t, f, at, at+8, 40)
 		var room []byte
 		both(t, "Fetch", 5000, func() error {
-			_, out, ok, err := r.Fetch(large.Key, nil, room[:0])
+			_, out, ok, err := fetch(r, large.Key, nil, room[:0])
 			room = out
 			if err == nil {
 				require.True(t, ok, "it is there")
@@ -108,7 +108,7 @@ func TestReadsBesideChanges(t *testing.T) {
 		keepChanging(t, f, at, at+64, 40_000)
 		var room []byte
 		both(t, "Fetch", 400, func() error {
-			record, out, ok, err := r.Fetch(large.Key, nil, room[:0])
+			record, out, ok, err := fetch(r, large.Key, nil, room[:0])
 			room = out
 			return judge(record, ok, err)
 		})
@@ -127,7 +127,7 @@ func TestKeyBesideChanges(t *testing.T) {
 	var room []byte
 	var small [256]byte
 	both(t, "Fetch", 5000, func() error {
-		record, out, ok, err := r.Fetch(want.Key, small[:0], room[:0])
+		record, out, ok, err := fetch(r, want.Key, small[:0], room[:0])
 		room = out
 		if err == nil {
 			require.True(t, ok, "it is there")

@@ -98,16 +98,25 @@ func (d *delta) logAt(at int64) *mappedLog {
 
 // record reads and verifies the record at a place. Its slices point into the mapping.
 func (d *delta) record(place int64) (format.Record, error) {
-	if err := d.known(place); err != nil {
+	b, log, offset, err := d.at(place)
+	if err != nil {
 		return format.Record{}, err
 	}
-	at := place * placeUnit
-	log := d.logAt(at)
-	rec, _, err := format.DecodeRecord(d.memory.Bytes()[at:log.end], log.salt, uint64(at-log.start))
+	rec, _, err := format.DecodeRecord(b, log.salt, offset)
 	if err != nil {
 		return format.Record{}, d.corrupt(place, err)
 	}
 	return rec, nil
+}
+
+// at returns the memory from a place on, the log that it belongs to, and where in that the place is.
+func (d *delta) at(place int64) (b []byte, log *mappedLog, offset uint64, err error) {
+	if err := d.known(place); err != nil {
+		return nil, nil, 0, err
+	}
+	at := place * placeUnit
+	log = d.logAt(at)
+	return d.memory.Bytes()[at:log.end], log, uint64(at - log.start), nil
 }
 
 // corrupt is what is wrong with the record at a place.
@@ -118,57 +127,53 @@ func (d *delta) corrupt(place int64, err error) error {
 
 // copy copies the record at a place to buf, verifies the copy, which the record's slices point into, and returns it and buf.
 func (d *delta) copy(place int64, buf []byte) (format.Record, []byte, error) {
-	if err := d.known(place); err != nil {
+	b, log, offset, err := d.at(place)
+	if err != nil {
 		return format.Record{}, buf, err
 	}
-	at := place * placeUnit
-	log := d.logAt(at)
-	buf = append(buf[:0], format.RecordBytes(d.memory.Bytes()[at:log.end])...)
-	rec, _, err := format.DecodeRecord(buf, log.salt, uint64(at-log.start))
+	buf = append(buf[:0], format.RecordBytes(b)...)
+	rec, _, err := format.DecodeRecord(buf, log.salt, offset)
 	if err != nil {
 		return format.Record{}, buf, d.corrupt(place, err)
 	}
 	return rec, buf, nil
 }
 
+// get finds the last record of a key. What rec holds is no answer unless ok is true. The slices of rec point into the mapping.
+func (d *delta) get(hash uint64, key []byte, rec *format.Record) (ok bool, err error) {
+	s := d.table.search(hash)
+	for slot, place := s.next(); slot != nil; slot, place = s.next() {
+		b, log, offset, err := d.at(place)
+		if err != nil {
+			return false, err
+		}
+		if err := rec.Decode(b, log.salt, offset); err != nil {
+			return false, d.corrupt(place, err)
+		}
+		if bytes.Equal(rec.Key, key) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // fetch is get of a copy that was verified, as format.FetchRecord makes it.
 func (d *delta) fetch(hash uint64, key, small, dst []byte) (rec format.Record, out []byte, ok bool, err error) {
-	out = dst
-	d.table.segment(hash).find(hash, func(place int64) bool {
-		rec, out, ok, err = d.fetchAt(place, key, small, dst)
-		return ok || err != nil
-	})
-	if err != nil {
-		return format.Record{}, dst, false, err
+	s := d.table.search(hash)
+	for slot, place := s.next(); slot != nil; slot, place = s.next() {
+		b, log, offset, err := d.at(place)
+		if err != nil {
+			return format.Record{}, dst, false, err
+		}
+		rec, out, same, err := format.FetchRecord(small, dst, b, key, log.salt, offset)
+		if err != nil {
+			return format.Record{}, dst, false, d.corrupt(place, err)
+		}
+		if same {
+			return rec, out, true, nil
+		}
 	}
-	return rec, out, ok, nil
-}
-
-// fetchAt fetches the record at a place, if it is one of key.
-func (d *delta) fetchAt(place int64, key, small, dst []byte) (rec format.Record, out []byte, same bool, err error) {
-	if err := d.known(place); err != nil {
-		return format.Record{}, dst, false, err
-	}
-	at := place * placeUnit
-	log := d.logAt(at)
-	rec, out, same, err = format.FetchRecord(small, dst, d.memory.Bytes()[at:log.end], key, log.salt, uint64(at-log.start))
-	if err != nil {
-		return format.Record{}, dst, false, d.corrupt(place, err)
-	}
-	return rec, out, same, nil
-}
-
-// get returns the last record of a key.
-func (d *delta) get(hash uint64, key []byte) (rec format.Record, ok bool, err error) {
-	d.table.segment(hash).find(hash, func(place int64) bool {
-		rec, err = d.record(place)
-		ok = err == nil && bytes.Equal(rec.Key, key)
-		return ok || err != nil
-	})
-	if !ok {
-		return format.Record{}, false, err
-	}
-	return rec, true, nil
+	return format.Record{}, dst, false, nil
 }
 
 // state is what a record says of its key. The zero state is that of a key without a record.
@@ -183,16 +188,16 @@ func (s state) set(t int64) bool { return s.kind == format.KindSet && !dueAt(s.d
 // put enters the record of key at a place, and returns the state of the key before it, the zero state if it had no record here. The
 // holder of the pipeline only.
 func (d *delta) put(hash uint64, key []byte, place int64) (before state, err error) {
-	slot := d.table.segment(hash).find(hash, func(other int64) (same bool) {
-		var err error
-		if before, same, err = d.sameKey(other, key); err != nil {
+	s := d.table.search(hash)
+	for slot, other := s.next(); slot != nil; slot, other = s.next() {
+		before, same, err := d.sameKey(other, key)
+		if err != nil {
 			d.condemn(other, err)
 		}
-		return same
-	})
-	if slot != nil {
-		slot.Store(hash&^placeMask | uint64(place))
-		return before, nil
+		if same {
+			slot.Store(hash&^placeMask | uint64(place))
+			return before, nil
+		}
 	}
 	return state{}, d.table.insert(hash, place)
 }

@@ -67,13 +67,14 @@ func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 			want[string(o.key)] = string(o.value)
 		}
 		for k, v := range want {
-			rec, ok, err := d.get(hash, []byte(k))
+			var rec format.Record
+			ok, err := d.get(hash, []byte(k), &rec)
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Equal(t, v, string(rec.Value))
 			require.Equal(t, v == "", rec.Kind == format.KindDelete)
 		}
-		_, ok, err := d.get(hash, []byte("another"))
+		ok, err := d.get(hash, []byte("another"), new(format.Record))
 		require.NoError(t, err)
 		require.False(t, ok)
 	}
@@ -96,14 +97,15 @@ func TestDeltaMeetsDamage(t *testing.T) {
 	}
 	_, err = f.WriteAt([]byte{0xFF}, at[0]+8)
 	require.NoError(t, err)
-	_, ok, err := d.get(d.hash([]byte("bad")), []byte("bad"))
+	ok, err := d.get(d.hash([]byte("bad")), []byte("bad"), new(format.Record))
 	require.False(t, ok)
 	var c *format.CorruptionError
 	require.ErrorAs(t, err, &c)
 	require.Equal(t, format.LogName(1), c.File)
 	require.Equal(t, at[0], c.Offset)
 	require.ErrorIs(t, err, format.ErrChecksum)
-	rec, ok, err := d.get(d.hash([]byte("good")), []byte("good"))
+	var rec format.Record
+	ok, err = d.get(d.hash([]byte("good")), []byte("good"), &rec)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "good", string(rec.Value))

@@ -67,23 +67,35 @@ func home(hash uint64) int {
 	return int(hash>>placeBits) & (1<<bucketBits - 1) * bucketSlots
 }
 
-// find calls match with the place of every slot that has the tag of hash, until match
-// returns true, and returns that slot; nil if none matches. It may run
+// search is a walk through the slots that may be of a key. It may run
 // beside the writer, and then sees each slot as it was or as it became.
-func (s *segment) find(hash uint64, match func(place int64) bool) *atomic.Uint64 {
-	at := home(hash)
-	for range segmentSlots {
-		slot := &s.slots[at]
+type search struct {
+	segment *segment
+	hash    uint64
+	at      int // the next slot
+	left    int // slots not looked at
+}
+
+// search begins one at the slots of a hash.
+func (t *table) search(hash uint64) search {
+	return search{t.segment(hash), hash, home(hash), segmentSlots}
+}
+
+// next returns the next slot that has the tag of the hash, and the place in it; nil if there is no more.
+func (s *search) next() (slot *atomic.Uint64, place int64) {
+	for ; s.left > 0; s.left-- {
+		slot := &s.segment.slots[s.at%segmentSlots]
 		v := slot.Load()
 		if v == 0 {
-			return nil
+			break
 		}
-		if (v^hash)>>placeBits == 0 && match(int64(v&placeMask)) {
-			return slot
+		s.at++
+		if (v^s.hash)>>placeBits == 0 {
+			s.left--
+			return slot, int64(v & placeMask)
 		}
-		at = (at + 1) % segmentSlots
 	}
-	return nil
+	return nil, 0
 }
 
 // segment returns the segment in which the slots of hash lie.

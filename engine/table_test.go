@@ -12,12 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lookup returns the places under a hash, in the order in which find meets them.
+// lookup returns the places under a hash, in the order in which a search meets them.
 func lookup(t *table, hash uint64) (places []int64) {
-	t.segment(hash).find(hash, func(place int64) bool {
+	s := t.search(hash)
+	for slot, place := s.next(); slot != nil; slot, place = s.next() {
 		places = append(places, place)
-		return false
-	})
+	}
 	return places
 }
 
@@ -225,7 +225,8 @@ func TestTableReadersBesideTheWriter(t *testing.T) {
 				require.NoError(t, table.insert(hashes[i], i+1))
 				inserted.Store(i + 1)
 				if old := i / 2; i%5 == 0 { // as delta.put does
-					slot := table.segment(hashes[old]).find(hashes[old], func(int64) bool { return true })
+					s := table.search(hashes[old])
+					slot, _ := s.next()
 					slot.Store(hashes[old]&^placeMask | uint64(n+old+1))
 				}
 			}

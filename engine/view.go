@@ -28,19 +28,20 @@ type item struct {
 // get returns what the last record of a key says, whether it is due or not. ok is false if the key is not set, and then the item
 // may still tell the sequence of its delete. The caller is inside a guard.
 func (v *view) get(key []byte) (it item, ok bool, err error) {
-	for _, d := range [...]*delta{v.delta, v.frozen} {
-		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
+	probe := v.base.Probe(key) // so that the base's bucket is on its way while the deltas are looked into
+	for d, older := v.delta, v.frozen; d != nil; d, older = older, nil {
+		if d.table.entries.Load() == 0 { // nothing has changed: save the hash
 			continue
 		}
-		rec, found, err := d.get(d.hash(key), key)
-		if err != nil {
+		var rec format.Record
+		if found, err := d.get(d.hash(key), key, &rec); err != nil {
 			return item{}, false, err
-		}
-		if found {
+		} else if found {
 			return item{rec.Value, rec.Seq, rec.Expiry}, rec.Kind == format.KindSet, nil
 		}
 	}
-	rec, ok, err := v.base.Get(key)
+	var rec ckpt.Record
+	ok, err = v.base.Get(probe, key, &rec)
 	return item{rec.Value, rec.Seq, rec.Expiry}, ok, err
 }
 
@@ -48,19 +49,18 @@ func (v *view) get(key []byte) (it item, ok bool, err error) {
 // copy: what the caller gets is what was verified, even if the mapped bytes change meanwhile, as when a page is evicted and read again from a bad
 // disk. ok is false if the key is not set, and then rec may still tell the sequence of its delete. The caller is inside a guard.
 func (v *view) fetch(key, small, dst []byte) (rec ckpt.Record, out []byte, ok bool, err error) {
-	for _, d := range [...]*delta{v.delta, v.frozen} {
-		if d == nil || d.table.entries.Load() == 0 { // nothing has changed: save the hash
+	probe := v.base.Probe(key) // as in get
+	for d, older := v.delta, v.frozen; d != nil; d, older = older, nil {
+		if d.table.entries.Load() == 0 {
 			continue
 		}
-		rec, out, found, err := d.fetch(d.hash(key), key, small, dst)
-		if err != nil {
+		if rec, out, found, err := d.fetch(d.hash(key), key, small, dst); err != nil {
 			return ckpt.Record{}, dst, false, err
-		}
-		if found {
+		} else if found {
 			return recordOf(&rec), out, rec.Kind == format.KindSet, nil
 		}
 	}
-	return v.base.Fetch(key, small, dst)
+	return v.base.Fetch(probe, key, small, dst)
 }
 
 // entry is fetch into memory of its own.
@@ -106,13 +106,16 @@ func (v *view) enter(hash uint64, key []byte, is state, place, now int64) error 
 // below is the state of a key that the delta does not know.
 func (v *view) below(hash uint64, key []byte) (is state, err error) {
 	defer mmapio.Recover(mmapio.Arm(), &err)
+	probe := v.base.Probe(key)
 	if v.frozen != nil {
-		rec, found, err := v.frozen.get(hash, key)
+		var rec format.Record
+		found, err := v.frozen.get(hash, key, &rec)
 		if found || err != nil {
 			return state{rec.Kind, rec.Expiry}, err
 		}
 	}
-	rec, ok, err := v.base.Get(key)
+	var rec ckpt.Record
+	ok, err := v.base.Get(probe, key, &rec)
 	if !ok {
 		return state{}, err
 	}

@@ -46,21 +46,32 @@ func AppendEntry(dst []byte, e *Entry, salt, offset uint64) []byte {
 // DecodeEntry reads the entry at the start of b, which lies at offset in the
 // checkpoint with this salt, verifies its checksum, and returns it and its size. It allocates nothing, and reads no byte of b past the entry.
 func DecodeEntry(b []byte, salt, offset uint64) (e Entry, size int, err error) {
-	p, expires, err := parseEntry(b)
+	p, err := partsOfEntry(b, len(b))
 	if err != nil {
 		return Entry{}, 0, err
 	}
-	stored := binary.LittleEndian.Uint32(b[p.body:])
-	e, err = checkEntry(p, expires, b[:p.value:p.value], b[p.value:p.body:p.body], stored, Sum(b[:p.body], salt, offset))
-	if err != nil {
+	if err := p.check(b, binary.LittleEndian.Uint32(b[p.body:]), Sum(b[:p.body], salt, offset)); err != nil {
 		return Entry{}, 0, err
 	}
-	return e, p.body + entrySumLen, nil
+	return p.entry(b[:p.value:p.value], b[p.value:p.body:p.body]), p.body + entrySumLen, nil
+}
+
+// Decode is DecodeEntry in place, which saves the copies on the way to a caller far up. After an error e is as it was.
+func (e *Entry) Decode(b []byte, salt, offset uint64) error {
+	p, err := partsOfEntry(b, len(b))
+	if err != nil {
+		return err
+	}
+	if err := p.check(b, binary.LittleEndian.Uint32(b[p.body:]), Sum(b[:p.body], salt, offset)); err != nil {
+		return err
+	}
+	*e = p.entry(b[:p.value:p.value], b[p.value:p.body:p.body])
+	return nil
 }
 
 // FetchEntry is FetchRecord for an entry: it copies that at the start of b and verifies the copy, if it is one of key.
 func FetchEntry(small, dst, b, key []byte, salt, offset uint64) (e Entry, out []byte, same bool, err error) {
-	p, expires, err := parseEntry(b)
+	p, err := partsOfEntry(b, len(b))
 	if err != nil {
 		return Entry{}, dst, false, err
 	}
@@ -69,41 +80,49 @@ func FetchEntry(small, dst, b, key []byte, salt, offset uint64) (e Entry, out []
 		return e, dst, err == nil && bytes.Equal(e.Key, key), err
 	}
 	head := append(small[:0], b[:p.value]...)
-	if q, qExpires, err := partsOfEntry(head, len(b)); err != nil || q != p || qExpires != expires { // the lengths that were followed are those of the copy
+	if q, err := partsOfEntry(head, len(b)); err != nil || q != p { // the lengths that were followed are those of the copy
 		return Entry{}, dst, false, fmt.Errorf("checkpoint record: %w: its lengths have changed while it was read", ErrField)
 	}
 	stored := binary.LittleEndian.Uint32(b[p.body:])
 	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
-		value := b[p.value:p.body]
-		_, err = checkEntry(p, expires, head, value, stored, hashOf(head, value)^Mix(salt, offset))
-		return Entry{}, dst, false, err
+		return Entry{}, dst, false, p.check(head, stored, hashOf(head, b[p.value:p.body])^Mix(salt, offset))
 	}
 	out = append(dst, b[p.value:p.body]...)
 	value := out[len(dst):len(out):len(out)]
-	e, err = checkEntry(p, expires, head, value, stored, hashOf(head, value)^Mix(salt, offset))
-	return e, out, err == nil, err
+	if err := p.check(head, stored, hashOf(head, value)^Mix(salt, offset)); err != nil {
+		return Entry{}, out, false, err
+	}
+	return p.entry(head, value), out, true, nil
 }
 
-// checkEntry verifies an entry whose lengths, deadline and key are head, by the checksum that was stored and the one of its bytes.
-func checkEntry(p entryParts, expires bool, head, value []byte, stored uint32, sum uint64) (e Entry, err error) {
+// check verifies an entry that begins with head, by the checksum that was stored and that of its bytes.
+func (p *entryParts) check(head []byte, stored uint32, sum uint64) error {
 	if got := uint32(sum); got != stored {
-		return Entry{}, fmt.Errorf("checkpoint record: %w: stored %08x, computed %08x", ErrChecksum, stored, got)
+		return fmt.Errorf("checkpoint record: %w: stored %08x, computed %08x", ErrChecksum, stored, got)
 	}
-	if expires {
-		e.Expiry = int64(binary.LittleEndian.Uint64(head[p.key-expiryLen:]))
-		if e.Expiry <= 0 {
-			return Entry{}, fmt.Errorf("checkpoint record: %w: deadline %d", ErrField, e.Expiry)
-		}
+	if p.expires && p.expiry(head) <= 0 {
+		return fmt.Errorf("checkpoint record: %w: deadline %d", ErrField, p.expiry(head))
 	}
-	e.SeqDelta = p.seqDelta
-	e.Key, e.Value = head[p.key:], value
-	return e, nil
+	return nil
+}
+
+func (p *entryParts) expiry(head []byte) int64 {
+	return int64(binary.LittleEndian.Uint64(head[p.key-expiryLen:]))
+}
+
+// entry is the entry with this head, verified, and this value.
+func (p *entryParts) entry(head, value []byte) Entry {
+	e := Entry{SeqDelta: p.seqDelta, Key: head[p.key:], Value: value}
+	if p.expires {
+		e.Expiry = p.expiry(head)
+	}
+	return e
 }
 
 // EntryBytes returns the bytes of the entry at the start of b by its lengths alone: to copy the entry and verify the copy. If
 // they are out of bounds it returns the first few bytes: they do not decode either, and the error says why.
 func EntryBytes(b []byte) []byte {
-	p, _, err := parseEntry(b)
+	p, err := partsOfEntry(b, len(b))
 	if err != nil {
 		return b[:min(maxEntryHead, len(b))]
 	}
@@ -117,40 +136,45 @@ const maxEntryHead = 3 * binary.MaxVarintLen64
 type entryParts struct {
 	key, value, body int // body: the end of the value, where the checksum begins
 	seqDelta         int64
+	expires          bool
 }
 
-// parseEntry finds the parts of the entry at the start of b. They lie within b and
+// partsOfEntry finds the parts of the entry at the start of b, where there is room for so many bytes. They lie within those and
 // within the limits; nothing is verified.
-func parseEntry(b []byte) (p entryParts, expires bool, err error) { return partsOfEntry(b, len(b)) }
-
-// partsOfEntry is parseEntry of the lengths at the start of b, where there is room for so many bytes.
-func partsOfEntry(b []byte, room int) (p entryParts, expires bool, err error) {
+func partsOfEntry(b []byte, room int) (p entryParts, err error) {
 	keyLen, n := uvarint(b)
 	if n <= 0 || keyLen == 0 || keyLen > MaxKeyLen {
-		return p, false, fmt.Errorf("checkpoint record: %w: key length %d in %d bytes", ErrLength, keyLen, n)
+		return p, fmt.Errorf("checkpoint record: %w: key length %d in %d bytes", ErrLength, keyLen, n)
 	}
 	head, m := uvarint(b[n:])
 	if m <= 0 || head>>1 > MaxValueLen {
-		return p, false, fmt.Errorf("checkpoint record: %w: value length %d in %d bytes", ErrLength, head>>1, m)
+		return p, fmt.Errorf("checkpoint record: %w: value length %d in %d bytes", ErrLength, head>>1, m)
 	}
 	n += m
 	delta, m := uvarint(b[n:])
 	if m <= 0 {
-		return p, false, fmt.Errorf("checkpoint record: %w: sequence in %d bytes", ErrLength, m)
+		return p, fmt.Errorf("checkpoint record: %w: sequence in %d bytes", ErrLength, m)
 	}
 	p.seqDelta = int64(delta>>1) ^ -int64(delta&1) // zigzag, as binary.AppendVarint
+	p.expires = head&FlagExpiry != 0
 	p.key = n + m + int(head&FlagExpiry)*expiryLen
 	p.value = p.key + int(keyLen)
 	p.body = p.value + int(head>>1)
 	if p.body+entrySumLen > room {
-		return p, false, fmt.Errorf("checkpoint record: %w: %d bytes, %d left", ErrLength, p.body+entrySumLen, room)
+		return p, fmt.Errorf("checkpoint record: %w: %d bytes, %d left", ErrLength, p.body+entrySumLen, room)
 	}
-	return p, head&FlagExpiry != 0, nil
+	return p, nil
 }
 
 // uvarint is binary.Uvarint for the shortest encoding of a value only: n is not positive
 // for any other, so that one entry has one form.
 func uvarint(b []byte) (v uint64, n int) {
+	switch { // almost all
+	case len(b) > 0 && b[0] < 0x80:
+		return uint64(b[0]), 1
+	case len(b) > 1 && b[1] < 0x80 && b[1] != 0:
+		return uint64(b[0]&0x7f) | uint64(b[1])<<7, 2
+	}
 	for i, c := range b {
 		if i == binary.MaxVarintLen64-1 && c > 1 || i > 0 && c == 0 {
 			return 0, -(i + 1) // more than 64 bits, or not the shortest

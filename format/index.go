@@ -76,6 +76,18 @@ func CheckBucket(b []byte, salt, offset uint64) error {
 	return nil
 }
 
+// Candidates are the slots of the bucket at the start of b that may be of a key with this hash: bit i for slot i. It has no branch that depends on
+// them: which slot it is cannot be predicted, and to guess wrong would cost more than all seven comparisons.
+func Candidates(b []byte, hash uint64) (mask uint) {
+	b = b[:BucketSlots*8]
+	tag := hash << slotOffsetBits
+	for i := range uint(BucketSlots) {
+		differ := (binary.LittleEndian.Uint64(b[8*i:]) ^ tag) >> slotOffsetBits
+		mask |= uint((differ-1)>>63) << i // differ is below 2^24: less 1, only 0 has the highest bit
+	}
+	return mask
+}
+
 // SlotAt is slot i of the bucket at the start of b. i is below BucketSlots.
 func SlotAt(b []byte, i int) Slot { return Slot(binary.LittleEndian.Uint64(b[8*i:])) }
 

@@ -104,11 +104,25 @@ func DecodeRecord(b []byte, salt, offset uint64) (r Record, size int, err error)
 	if !ok {
 		return Record{}, 0, recordLengthError(b)
 	}
-	r, err = checkRecord(p, b[:p.value:p.value], b[p.value:p.body:p.body], b[p.body:p.size], xxhash.Sum64(b[:p.body]), salt, offset)
-	if err != nil {
+	hash := xxhash.Sum64(b[:p.body])
+	if err := p.check(b, b[p.body:p.size], hash^Mix(salt, offset)); err != nil {
 		return Record{}, 0, err
 	}
-	return r, p.size, nil
+	return p.record(b[:p.value:p.value], b[p.value:p.body:p.body], hash), p.size, nil
+}
+
+// Decode is DecodeRecord in place, which saves the copies on the way to a caller far up. After an error r is as it was.
+func (r *Record) Decode(b []byte, salt, offset uint64) error {
+	p, ok := parseRecord(b)
+	if !ok {
+		return recordLengthError(b)
+	}
+	hash := xxhash.Sum64(b[:p.body])
+	if err := p.check(b, b[p.body:p.size], hash^Mix(salt, offset)); err != nil {
+		return err
+	}
+	*r = p.record(b[:p.value:p.value], b[p.value:p.body:p.body], hash)
+	return nil
 }
 
 // FetchRecord copies the record at the start of b and verifies the copy, if it is one of key: as a whole to small, if that has room for
@@ -130,41 +144,53 @@ func FetchRecord(small, dst, b, key []byte, salt, offset uint64) (r Record, out 
 	var tail [SumLen + RecordAlign]byte
 	n := copy(tail[:], b[p.body:p.size])
 	if !bytes.Equal(head[p.key:], key) { // that it is another key's is said of the copy, too
-		value := b[p.value:p.body]
-		_, err = checkRecord(p, head, value, tail[:n], hashOf(head, value), salt, offset)
-		return Record{}, dst, false, err
+		return Record{}, dst, false, p.check(head, tail[:n], hashOf(head, b[p.value:p.body])^Mix(salt, offset))
 	}
 	out = append(dst, b[p.value:p.body]...)
 	value := out[len(dst):len(out):len(out)]
-	r, err = checkRecord(p, head, value, tail[:n], hashOf(head, value), salt, offset)
-	return r, out, err == nil, err
+	hash := hashOf(head, value)
+	if err := p.check(head, tail[:n], hash^Mix(salt, offset)); err != nil {
+		return Record{}, out, false, err
+	}
+	return p.record(head, value, hash), out, true, nil
 }
 
-// checkRecord verifies a record whose header and key are head and whose checksum and padding are tail; hash is that of head and value.
-func checkRecord(p recordParts, head, value, tail []byte, hash, salt, offset uint64) (Record, error) {
-	want := binary.LittleEndian.Uint64(tail)
-	if got := hash ^ Mix(salt, offset); got != want {
-		return Record{}, fmt.Errorf("record: %w: stored %016x, computed %016x", ErrChecksum, want, got)
+// check verifies a record that begins with head and ends, with its checksum and its padding, with tail; sum is the checksum of its bytes.
+func (p *recordParts) check(head, tail []byte, sum uint64) error {
+	if stored := binary.LittleEndian.Uint64(tail); sum != stored {
+		return fmt.Errorf("record: %w: stored %016x, computed %016x", ErrChecksum, stored, sum)
 	}
-	r := Record{
-		Kind:  Kind(head[6]),
-		Seq:   binary.LittleEndian.Uint64(head[8:]),
-		Key:   head[p.key:],
-		Value: value,
-		Hash:  hash,
-	}
-	if head[7]&FlagExpiry != 0 {
-		r.Expiry = int64(binary.LittleEndian.Uint64(head[recordHeaderLen:]))
-	}
-	if err := r.validate(head[7]); err != nil {
-		return Record{}, err
+	kind, flags := Kind(head[6]), head[7]
+	switch {
+	case kind != KindSet && kind != KindDelete:
+		return fmt.Errorf("record: %w: %v", ErrField, kind)
+	case flags&^knownFlags != 0:
+		return fmt.Errorf("record: %w: flags %#x", ErrField, flags)
+	case kind == KindDelete && (p.body > p.value || flags != 0):
+		return fmt.Errorf("record: %w: delete with a value or a deadline", ErrField)
+	case flags&FlagExpiry != 0 && recordExpiry(head) <= 0:
+		return fmt.Errorf("record: %w: deadline %d", ErrField, recordExpiry(head))
 	}
 	for _, c := range tail[SumLen:] {
 		if c != 0 {
-			return Record{}, fmt.Errorf("record: %w: padding is not zero", ErrField)
+			return fmt.Errorf("record: %w: padding is not zero", ErrField)
 		}
 	}
-	return r, nil
+	return nil
+}
+
+// recordExpiry is the deadline in the head of a record that has one.
+func recordExpiry(head []byte) int64 {
+	return int64(binary.LittleEndian.Uint64(head[recordHeaderLen:]))
+}
+
+// record is the record with this head, verified, and this value.
+func (p *recordParts) record(head, value []byte, hash uint64) Record {
+	r := Record{Kind: Kind(head[6]), Seq: binary.LittleEndian.Uint64(head[8:]), Key: head[p.key:], Value: value, Hash: hash}
+	if head[7]&FlagExpiry != 0 {
+		r.Expiry = recordExpiry(head)
+	}
+	return r
 }
 
 // RecordKey returns the key and the kind of the record at the start of b without
@@ -222,18 +248,4 @@ func recordLengthError(b []byte) error {
 	}
 	return fmt.Errorf("record: %w: length %d, key length %d, %d bytes left",
 		ErrLength, binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]), len(b))
-}
-
-func (r *Record) validate(flags uint8) error {
-	switch {
-	case r.Kind != KindSet && r.Kind != KindDelete:
-		return fmt.Errorf("record: %w: %v", ErrField, r.Kind)
-	case flags&^knownFlags != 0:
-		return fmt.Errorf("record: %w: flags %#x", ErrField, flags)
-	case r.Kind == KindDelete && (len(r.Value) != 0 || flags != 0):
-		return fmt.Errorf("record: %w: delete with a value or a deadline", ErrField)
-	case flags&FlagExpiry != 0 && r.Expiry <= 0:
-		return fmt.Errorf("record: %w: deadline %d", ErrField, r.Expiry)
-	}
-	return nil
 }

@@ -205,7 +205,8 @@ func (c *checkpointCheck) read(intact, verified bool) {
 	backward, backErr := c.walk((*ckpt.Cursor).Last, (*ckpt.Cursor).Prev, r.Cursor())
 	slices.Reverse(backward)
 	for _, rec := range c.records {
-		got, ok, err := r.Get(rec.Key)
+		var got ckpt.Record
+		ok, err := r.Get(r.Probe(rec.Key), rec.Key, &got)
 		if err != nil {
 			require.False(c.t, verified, "%v", err)
 			requireOneKind(c.t, err)
@@ -227,13 +228,15 @@ func (c *checkpointCheck) read(intact, verified bool) {
 		length := 0
 		for _, rec := range forward {
 			length += len(rec.Key) + len(rec.Value)
-			got, ok, err := r.Get(rec.Key)
+			var got ckpt.Record
+			ok, err := r.Get(r.Probe(rec.Key), rec.Key, &got)
 			require.NoError(c.t, err)
 			require.True(c.t, ok)
 			require.Equal(c.t, rec, got)
 		}
 		require.EqualValues(c.t, length, r.Footer().DataLen)
-		_, ok, err := r.Get([]byte("a key that nobody wrote"))
+		absent := []byte("a key that nobody wrote")
+		ok, err := r.Get(r.Probe(absent), absent, new(ckpt.Record))
 		require.NoError(c.t, err)
 		require.False(c.t, ok)
 	}

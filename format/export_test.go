@@ -1,4 +1,0 @@
-package format
-
-// SipHash is sipHash, for the published vectors of SipHash-2-4.
-var SipHash = sipHash
