@@ -35,6 +35,8 @@ type Builder struct {
 	deadlines []uint64 // of the records that have one; in their order until Finish sorts them
 	key       []byte   // the last one
 	err       error    // the first one
+
+	interrupted func() error
 }
 
 // Summary identifies the checkpoint that a Builder wrote.
@@ -54,6 +56,17 @@ func NewBuilder(f mmapio.File, h format.CheckpointHeader, expect uint64) (*Build
 		return nil, fmt.Errorf("build checkpoint %s: the file has %d bytes already; create a new one", f.Name(), size)
 	}
 	return begin(toFile(f), h, expect)
+}
+
+// Interrupt sets what says why to give up, or may take its time to say that there is no reason; nil if nothing does. It is asked after each
+// segment, and in between in Finish.
+func (b *Builder) Interrupt(interrupted func() error) { b.interrupted = interrupted }
+
+func (b *Builder) ask() error {
+	if b.interrupted == nil {
+		return nil
+	}
+	return b.interrupted()
 }
 
 // NewStreamBuilder begins a checkpoint that goes to w, byte for byte what NewBuilder would write to a
@@ -170,6 +183,9 @@ func (b *Builder) endSegment(kind format.SegmentKind) error {
 	b.count, b.baseSeq = 0, 0
 	if b.segment = b.segment[:0]; cap(b.segment) > 2*format.SegmentSize {
 		b.segment = make([]byte, 0, format.SegmentSize) // a large record made it grow
+	}
+	if err := b.ask(); err != nil {
+		return err
 	}
 	return b.out.align(8)
 }

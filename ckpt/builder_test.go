@@ -53,26 +53,23 @@ func (s *script) ReadAt([]byte, int64) (int, error) { return 0, errDisk }
 func TestBuilderWritesInPieces(t *testing.T) {
 	_, f := create(t)
 	s := &script{File: f, failAt: -1}
-	summary, err := fill(s, numbered(60_000), 60_000)
+	summary, err := fill(s, numbered(30_000), 30_000)
 	require.NoError(t, err)
-	written, flushed := int64(0), int64(0)
+	end := int64(0)
 	last := len(s.calls) - 1
-	for _, c := range s.calls[:last] {
-		if c.op == "write" {
-			require.Equal(t, written, flushed, "what was written before is on the disk")
-			require.Equal(t, call{"write", written, c.n}, c)
-			require.Zero(t, c.off%mmapio.WriteSize)
-			require.LessOrEqual(t, c.n, int64(mmapio.WriteSize))
-			written += c.n
-			continue
+	for i := 0; i < last; i += 2 {
+		write, flush := s.calls[i], s.calls[i+1]
+		require.Equal(t, call{"write", end, write.n}, write)
+		require.Equal(t, call{"flush", end, write.n}, flush)
+		end += write.n
+		require.LessOrEqual(t, write.n, int64(mmapio.PieceSize))
+		if i+2 < last {
+			require.Zero(t, end%mmapio.PieceSize)
 		}
-		require.Equal(t, call{"flush", flushed, min(mmapio.PieceSize, written-flushed)}, c)
-		flushed += c.n
 	}
-	require.Equal(t, written, flushed)
 	assert.Equal(t, call{op: "sync"}, s.calls[last])
-	assert.Equal(t, int64(summary.Footer.FileLen), written)
-	assert.Greater(t, written, int64(mmapio.WriteSize))
+	assert.Equal(t, int64(summary.Footer.FileLen), end)
+	assert.Greater(t, last, 6)
 }
 
 func TestBuilderReturnsFailures(t *testing.T) {
@@ -303,9 +300,40 @@ func TestBuilderMemory(t *testing.T) {
 		require.NoError(t, b.Add(ckpt.Record{Seq: 1, Key: key}))
 	}
 	runtime.ReadMemStats(&after)
-	perKey := float64(after.TotalAlloc-before.TotalAlloc-format.SegmentSize-2*mmapio.WriteSize) / n
+	perKey := float64(after.TotalAlloc-before.TotalAlloc-format.SegmentSize-mmapio.PieceSize) / n
 	assert.Less(t, perKey, 20.0, "bytes allocated for each key")
 	assert.Less(t, after.HeapObjects-before.HeapObjects, uint64(2000), "no objects for keys")
 	_, err = b.Finish(epochs)
 	require.NoError(t, err)
+}
+
+// TestBuilderIsInterrupted: whoever wants a builder to give up is asked all the way, and is told so.
+func TestBuilderIsInterrupted(t *testing.T) {
+	const n = 30_000
+	build := func(stopAt int) (asked int, err error) {
+		_, f := create(t)
+		b, err := ckpt.NewBuilder(f, header, n)
+		require.NoError(t, err)
+		b.Interrupt(func() error {
+			if asked++; asked == stopAt {
+				return errDisk
+			}
+			return nil
+		})
+		for _, rec := range numbered(n) {
+			if err := b.Add(rec); err != nil {
+				return asked, err
+			}
+		}
+		_, err = b.Finish(epochs)
+		return asked, err
+	}
+	all, err := build(-1)
+	require.NoError(t, err)
+	require.Greater(t, all, 256, "the hashes are sorted in so many runs")
+	for _, at := range []int{1, 2, 100, all - 1, all} {
+		asked, err := build(at)
+		require.ErrorIs(t, err, errDisk, at)
+		require.Equal(t, at, asked, "it is not asked again")
+	}
 }

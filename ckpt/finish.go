@@ -47,7 +47,9 @@ func (b *Builder) writeBuckets() error {
 		return err
 	}
 	n := bucketsFor(b.footer.Records)
-	b.hashes.sort()
+	if err := b.hashes.sort(b.ask); err != nil {
+		return err
+	}
 	wrapped, fits := b.hashes.wrapped(n)
 	for most := n * maxWidening; !fits; wrapped, fits = b.hashes.wrapped(n) {
 		if n *= 2; n > most {

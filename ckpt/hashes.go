@@ -55,8 +55,12 @@ func (x *hashes) add(hash, offset uint64) {
 	x.count++
 }
 
-func (x *hashes) sort() {
+// sort calls ask before each run, and ends with its error.
+func (x *hashes) sort(ask func() error) error {
 	for _, run := range x.runs {
+		if err := ask(); err != nil {
+			return err
+		}
 		slices.SortFunc(run, func(a, b hashed) int {
 			switch {
 			case a.hash < b.hash || a.hash == b.hash && a.offset < b.offset:
@@ -67,6 +71,7 @@ func (x *hashes) sort() {
 			return 1
 		})
 	}
+	return nil
 }
 
 // wrapped computes for n buckets how many of the sorted keys find no place up to the last

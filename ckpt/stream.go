@@ -7,20 +7,19 @@ import (
 )
 
 // stream writes a checkpoint from its first byte to its last. It hands over one piece
-// of size bytes at a time, cut at multiples of that, and waits for it.
+// of mmapio.PieceSize at a time, cut at multiples of that size, and waits for it.
 type stream struct {
 	name    string                          // of what is written, for errors
 	put     func(p []byte, at uint64) error // writes p, which follows the at bytes before
 	sync    func() error                    // makes durable what was put
 	written uint64                          // bytes that were put
-	size    int
-	piece   []byte // bytes that follow them
+	piece   []byte                          // bytes that follow them
 }
 
 // toFile writes a file, waiting for the disk after each piece.
 func toFile(f mmapio.File) stream {
 	put := func(p []byte, at uint64) error { return mmapio.WritePieces(f, p, int64(at)) }
-	return stream{name: f.Name(), put: put, sync: f.Sync, size: mmapio.WriteSize}
+	return stream{name: f.Name(), put: put, sync: f.Sync, piece: make([]byte, 0, mmapio.PieceSize)}
 }
 
 // toWriter writes to w.
@@ -32,7 +31,7 @@ func toWriter(w io.Writer, name string) stream {
 		}
 		return err
 	}
-	return stream{name: name, put: put, sync: func() error { return nil }, size: mmapio.PieceSize}
+	return stream{name: name, put: put, sync: func() error { return nil }, piece: make([]byte, 0, mmapio.PieceSize)}
 }
 
 // offset is where the next byte goes.
@@ -41,7 +40,7 @@ func (s *stream) offset() uint64 { return s.written + uint64(len(s.piece)) }
 // write appends p.
 func (s *stream) write(p []byte) error {
 	for len(p) > 0 {
-		left := s.size - int(s.offset()%uint64(s.size))
+		left := mmapio.PieceSize - int(s.offset()%mmapio.PieceSize)
 		n := min(left, len(p))
 		s.piece = append(s.piece, p[:n]...)
 		p = p[n:]

@@ -122,11 +122,12 @@ func (db *DB) damagedCheckpoint(generation uint64) error {
 	return db.scrubber.found.of(name)
 }
 
-// interrupted says why a checkpoint must not go on; nil if it may.
+// interrupted says why a checkpoint must not go on; nil if it may, after a rest if it is time for one.
 func (c *checkpointer) interrupted() error {
 	if c.ctx.Err() != nil {
 		return ErrClosed
 	}
+	c.pace.step()
 	return c.db.failed()
 }
 
@@ -168,6 +169,7 @@ func (db *DB) buildCheckpoint(name string, p *pending, v *view, interrupted func
 	}
 	b, err := ckpt.NewBuilder(f, header, keys)
 	if err == nil && v != nil {
+		b.Interrupt(interrupted)
 		err = v.build(b, p.position.Time, interrupted)
 	}
 	if err == nil {

@@ -28,6 +28,7 @@ type checkpointer struct {
 	backoff   time.Duration
 	began     time.Time // when the last attempt did
 	rested    time.Time // no repair begins before
+	pace      pace      // of the checkpoint under way
 
 	repair  atomic.Bool  // damage was met: a checkpoint is due, whether anything has changed or not
 	resting atomic.Bool  // a checkpoint has ended and none may begin yet for want of memory; stored by the goroutine
@@ -70,6 +71,7 @@ func newCheckpointer(db *DB) *checkpointer {
 		inherited: db.tail.Generation, generation: db.view.Load().base.Header().Generation,
 	}
 	c.baseLen.Store(int64(db.view.Load().base.Footer().FileLen))
+	c.pace = pace{commits: db.updates.Load, hurried: func() bool { return c.reached() || db.pressed() }, rest: time.Sleep}
 	if db.updates.Load() > 0 || db.recovery.Logs > manyLogs {
 		c.poke() // what was replayed counts
 	}
@@ -107,6 +109,7 @@ func (db *DB) Checkpoint(ctx context.Context) error {
 // run is the goroutine.
 func (c *checkpointer) run() {
 	defer close(c.done)
+	defer func() { c.pending = nil }() // a closed database maps nothing, whoever still holds it
 	var answers []chan error
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -114,4 +114,4 @@ func (d *delta) sortedKeys(interrupted func() error) (r *run, err error) {
 }
 
 // interruptStride is after how many records the work of a checkpoint asks whether to give up.
-const interruptStride = 1024
+const interruptStride = 64

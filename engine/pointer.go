@@ -182,19 +182,24 @@ func verifySums(dir mmapio.Dir, name string, interrupted func() error) error {
 	return ckpt.VerifySums(interruptible{around, interrupted}, around.Size(), name)
 }
 
-// interruptible is a reader that may be told to stop.
+// interruptible is a reader that asks before each piece whether to stop.
 type interruptible struct {
 	io.ReaderAt
 	interrupted func() error
 }
 
-func (r interruptible) ReadAt(p []byte, off int64) (int, error) {
-	if r.interrupted != nil {
-		if err := r.interrupted(); err != nil {
-			return 0, err
+func (r interruptible) ReadAt(p []byte, off int64) (n int, err error) {
+	for err == nil && n < len(p) {
+		if r.interrupted != nil {
+			if err := r.interrupted(); err != nil {
+				return n, err
+			}
 		}
+		var m int
+		m, err = r.ReaderAt.ReadAt(p[n:min(len(p), n+mmapio.PieceSize)], off+int64(n))
+		n += m
 	}
-	return r.ReaderAt.ReadAt(p, off)
+	return n, err
 }
 
 // openBase opens the checkpoint that v names. If it is damaged or gone, the one before it is opened

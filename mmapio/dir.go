@@ -47,7 +47,7 @@ type Dir interface {
 	Create(name string) (File, error)
 	// Rename gives a file a new name, atomically, in place of what had that name.
 	Rename(oldName, newName string) error
-	// Remove removes a name. A missing one is fs.ErrNotExist.
+	// Remove removes a name. A missing one is fs.ErrNotExist. It may take its time over a large file that nobody else has open.
 	Remove(name string) error
 	// Sync makes all creations, renames and removals so far durable.
 	Sync() error
@@ -155,7 +155,7 @@ func (d *osDir) Rename(oldName, newName string) error {
 	return os.Rename(filepath.Join(d.path, oldName), filepath.Join(d.path, newName))
 }
 
-func (d *osDir) Remove(name string) error { return os.Remove(filepath.Join(d.path, name)) }
+func (d *osDir) Remove(name string) error { return remove(filepath.Join(d.path, name)) }
 
 func (d *osDir) Sync() error {
 	if err := d.dir.Sync(); err != nil {

@@ -66,7 +66,7 @@ func TestWritePieces(t *testing.T) {
 	require.NoError(t, err)
 	f, err := d.Create("a")
 	require.NoError(t, err)
-	data := randomBytes(mmapio.WriteSize + mmapio.PieceSize + 100)
+	data := randomBytes(2*mmapio.PieceSize + 100)
 	require.NoError(t, mmapio.WritePieces(f, data, 50))
 	require.NoError(t, f.Close())
 	assert.Equal(t, append(make([]byte, 50), data...), content(t, d, "a"))
@@ -80,12 +80,11 @@ func TestWritePieces(t *testing.T) {
 			calls = append(calls, call{op.Kind, op.Off, op.Len})
 		}
 	}
-	const piece, write = mmapio.PieceSize, mmapio.WriteSize
-	want := []call{{mmapiotest.WriteAt, 50, write}}
-	for off := int64(50); off < 50+write; off += piece {
-		want = append(want, call{mmapiotest.Flush, off, piece})
-	}
-	want = append(want, call{mmapiotest.WriteAt, 50 + write, piece + 100}, call{mmapiotest.Flush, 50 + write, piece}, call{mmapiotest.Flush, 50 + write + piece, 100})
-	assert.Equal(t, want, calls)
+	const piece = mmapio.PieceSize
+	assert.Equal(t, []call{
+		{mmapiotest.WriteAt, 50, piece}, {mmapiotest.Flush, 50, piece},
+		{mmapiotest.WriteAt, 50 + piece, piece}, {mmapiotest.Flush, 50 + piece, piece},
+		{mmapiotest.WriteAt, 50 + 2*piece, 100}, {mmapiotest.Flush, 50 + 2*piece, 100},
+	}, calls)
 	require.NoError(t, mmapio.WritePieces(f, nil, 0), "nothing to write, nothing to fail")
 }

@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"flag"
 	"fmt"
 	"io"
@@ -33,6 +34,11 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// notes are what the page says beside its figures: written by hand, with links from where the page lies.
+//
+//go:embed notes.md
+var notes string
 
 // outputs are the files that the results go to, beside the table.
 type outputs struct{ json, svg, markdown string }
@@ -69,6 +75,7 @@ func run() error {
 	if results == nil {
 		return err
 	}
+	results.Text = notes
 	results.Command = strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")
 	results.Machine = append(report.Machine(), fmt.Sprintf("the run took %s", time.Since(started).Round(time.Second)))
 	if err != nil { // what was measured up to then is shown

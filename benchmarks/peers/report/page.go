@@ -28,6 +28,9 @@ func (r *Results) WritePage(w io.Writer, drawings string) error {
 	for _, note := range r.Notes {
 		p.line("* %s", note)
 	}
+	if r.Text != "" {
+		p.line("\n%s", strings.TrimSpace(r.Text))
+	}
 	return p.err
 }
 

@@ -55,6 +55,7 @@ type Results struct {
 	Parts   []*Part            // as the work grows
 	Ratios  map[string]float64 // by the names of Goals
 	Notes   []string           // what is to be known of the figures, and what went wrong
+	Text    string             // Markdown at the end of the page
 	Machine []string           // lines
 	Command string             // that repeats it
 }
