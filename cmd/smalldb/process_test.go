@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,14 +51,19 @@ func TestSignalsWhileOpening(t *testing.T) {
 		{"restore", "-dir", newDir(t)}} {
 		pipe := filepath.Join(t.TempDir(), "pipe")
 		require.NoError(t, syscall.Mkfifo(pipe, 0o600))
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(20*time.Millisecond, cancel)
-		r := newRunner(t)
-		r.ctx = ctx
+		all := append(args, pipe)
 		if args[0] == "put" {
-			r.fails(1, pipe+": interrupted", append(args, "@"+pipe)...)
-		} else {
-			r.fails(1, pipe+": interrupted", append(args, pipe)...)
+			all = append(args, "@"+pipe)
+		}
+		for wait := 20 * time.Millisecond; ; wait *= 2 { // until it is the pipe where it waits, and not something before
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(wait, cancel)
+			r := newRunner(t)
+			r.ctx = ctx
+			if got := r.fails(1, ": interrupted", all...); strings.Contains(got.stderr, pipe+": interrupted") {
+				break
+			}
+			require.Less(t, wait, time.Minute)
 		}
 		newRunner(t).fails(1, "not a regular file", "dump", pipe)
 		both, err := os.OpenFile(pipe, os.O_RDWR, 0) // lets go who waits still
