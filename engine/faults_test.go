@@ -72,10 +72,12 @@ var faultKinds = []faultKind{
 	{name: "slow", stride: 47},
 }
 
-// faultPlan lets the nth call that can fail so fail, and what its kind says of those after it. The injector calls it, under its lock.
+// faultPlan lets the nth call that can fail so fail, or the first from a place, and what its kind says of those after it. The injector calls it,
+// under its lock.
 type faultPlan struct {
-	kind *faultKind
-	nth  int // from 1; 0 for none: then it only counts
+	kind  *faultKind
+	nth   int    // from 1; 0 for none: then it only counts
+	place string // instead of nth; "" for no place
 
 	mu      sync.Mutex
 	counted []string        // calls that can fail so: where they came from
@@ -107,8 +109,9 @@ func (p *faultPlan) decide(op mmapiotest.Op) bool {
 		return false
 	}
 	if p.kind.only == nil || p.kind.only(op) {
-		p.counted = append(p.counted, op.Site.Line+" "+op.Kind.String())
-		p.now = len(p.counted) == p.nth && p.first == nil
+		place := op.Site.Line + " " + op.Kind.String()
+		p.counted = append(p.counted, place)
+		p.now = (len(p.counted) == p.nth || place == p.place) && p.first == nil
 	}
 	if p.first != nil {
 		p.now = p.lasts(op)
@@ -214,6 +217,7 @@ type faultJob struct {
 	scenario *faultScenario
 	kind     *faultKind
 	nth      int
+	place    string // instead of nth; "" for no place
 }
 
 // TestEveryCallFails performs everything that calls package mmapio, in several short runs, again and again, and each time lets another call
@@ -226,8 +230,9 @@ type faultJob struct {
 func TestEveryCallFails(t *testing.T) {
 	before := runtime.NumGoroutine()
 	tally := &faultTally{hit: siteSet{}, runs: map[string]int{}, harmless: map[string]int{}}
-	jobs, calls := faultJobs(t)
+	jobs, places, calls := faultJobs(t)
 	runFaults(t, jobs, tally)
+	runFaults(t, missedJobs(tally.hit, places), tally)
 	report(t, calls, tally)
 	require.GreaterOrEqual(t, calls, 1000, "calls in the runs")
 	require.Less(t, tally.unmet*50, len(jobs), "the runs differ so much that calls are missed")
@@ -235,9 +240,10 @@ func TestEveryCallFails(t *testing.T) {
 	eventually(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// faultJobs are the runs to be made, and how many calls there are in them.
-func faultJobs(t *testing.T) (jobs []faultJob, calls int) {
+// faultJobs are the runs to be made, the places that their calls come from, each with a run that has one, and how many calls there are.
+func faultJobs(t *testing.T) (jobs []faultJob, places map[string]*faultScenario, calls int) {
 	met := map[string]bool{}
+	places = map[string]*faultScenario{}
 	for _, s := range faultScenarios(t) {
 		for i := range faultKinds {
 			kind, counted := &faultKinds[i], s.count(t, &faultKinds[i])
@@ -245,18 +251,30 @@ func faultJobs(t *testing.T) (jobs []faultJob, calls int) {
 				calls += len(counted)
 			}
 			for j, place := range counted {
+				places[place] = s
 				stride := kind.every()
 				chosen := stride > 0 && j%stride == 0
 				if stride == 0 && !met[place] {
 					chosen, met[place] = true, true
 				}
 				if chosen {
-					jobs = append(jobs, faultJob{s, kind, j + 1})
+					jobs = append(jobs, faultJob{s, kind, j + 1, ""})
 				}
 			}
 		}
 	}
-	return jobs, calls
+	return jobs, places, calls
+}
+
+// missedJobs let a call fail from each place that was not hit: where there is one call from it in all, and those of a run come in another order each time, it
+// may not be the one with its number.
+func missedJobs(hit siteSet, places map[string]*faultScenario) (jobs []faultJob) {
+	for place, s := range places {
+		if !hit[place] {
+			jobs = append(jobs, faultJob{s, &faultKinds[0], 0, place})
+		}
+	}
+	return jobs
 }
 
 // runFaults performs the jobs, several at a time.
@@ -271,8 +289,9 @@ func runFaults(t *testing.T, jobs []faultJob, tally *faultTally) {
 					continue
 				}
 				r := newFaultRun(job.scenario, job.kind, job.nth, place)
+				r.plan.place = job.place
 				if violation := r.perform(); violation != "" {
-					t.Errorf("%s, call %d, %s (%v): %s", job.scenario.name, job.nth, job.kind.name, r.plan.first, violation)
+					t.Errorf("%s, call %d%s, %s (%v): %s", job.scenario.name, job.nth, job.place, job.kind.name, r.plan.first, violation)
 				}
 				tally.add(r)
 			}
