@@ -87,7 +87,7 @@ func (c *checkpointer) poke() {
 }
 
 // Checkpoint makes a checkpoint of all that was acknowledged before the call, and returns when it is
-// what the next open starts from. Nobody waits for it but the caller. If nothing has changed since the last one, and no key has expired, that is it. If ctx
+// what the next open starts from. Nobody waits for it but the caller, and while there are commits it takes its time for their sake. If nothing has changed since the last one, and no key has expired, that is it. If ctx
 // ends first, the checkpoint goes on without the caller.
 func (db *DB) Checkpoint(ctx context.Context) error {
 	answer := make(chan error, 1)
