@@ -241,7 +241,7 @@ func inMemory(t *testing.T) string {
 func TestLies(t *testing.T) {
 	wants := map[string]string{
 		"loses a write": "operation", "serves before durable": "operation", "serves a wrong value": "never written",
-		"does not delete": "never written|nobody has written", "does not say no": "cannot hold", "goes on without a log": "log had failed|operation",
+		"does not delete": "never written|nobody has written", "does not say no": "cannot hold|log had failed|operation", "goes on without a log": "log had failed|operation",
 		"falls over": "a bug", "does not sync": "operation|no byte was damaged", "hides a key": "marker-00|lost", "ignores damage": "damaged copy",
 		"repairs what was well": "no damage", "serves half a batch": "half a batch|lost|a get as", "does not open": "no byte was damaged",
 	}
