@@ -119,7 +119,8 @@ func (r *Reader) Get(p Probe, key []byte, record *Record) (ok bool, err error) {
 }
 
 // Fetch is Get of a copy. What was verified is the copy, so the Record stays right even if the mapped bytes change meanwhile. A record lies in small if that has room for
-// it; else its value is appended to dst, and out is the longer dst. key may lie in the memory of dst.
+// it; else its value is appended to dst, and out is the longer dst. key may lie in the memory of dst. It is returned and not stored, unlike by Get: else small
+// could not lie on the stack of the caller.
 func (r *Reader) Fetch(p Probe, key, small, dst []byte) (record Record, out []byte, ok bool, err error) {
 	s := r.search(p)
 	for {

@@ -179,10 +179,11 @@ func (s *spares) prepare() error {
 		return errors.Join(err, ignoreMissing(s.dir.Remove(temp)))
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.ready { // a log was retired meanwhile
+		s.mu.Unlock() // the removal may take its time, and a commit may want the spare
 		return s.dir.Remove(temp)
 	}
+	defer s.mu.Unlock()
 	if err := s.dir.Rename(temp, format.SpareName); err != nil {
 		return err
 	}

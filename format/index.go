@@ -19,7 +19,6 @@ const (
 	MaxProbe = 64
 
 	slotOffsetBits = 40
-	slotTagBits    = 24
 )
 
 // BucketOf maps a key's hash to one of n buckets, in the order of the hashes, by
@@ -37,9 +36,6 @@ func NewSlot(hash, offset uint64) Slot { return Slot(hash<<slotOffsetBits | offs
 
 // Offset is where the record lies in the file.
 func (s Slot) Offset() uint64 { return uint64(s) & (1<<slotOffsetBits - 1) }
-
-// Matches reports whether the slot may be that of a key with this hash.
-func (s Slot) Matches(hash uint64) bool { return uint64(s)>>slotOffsetBits == hash&(1<<slotTagBits-1) }
 
 // Bucket is a decoded bucket. Slots fill from the first on.
 type Bucket [BucketSlots]Slot

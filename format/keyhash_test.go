@@ -80,8 +80,31 @@ func TestSlot(t *testing.T) {
 		s := format.NewSlot(hash, offset)
 		require.NotZero(t, s, "0 is a free slot")
 		require.Equal(t, offset, s.Offset())
-		require.True(t, s.Matches(hash))
-		require.True(t, s.Matches(hash^1<<(24+r.IntN(40))), "the tag is the low 24 bits")
-		require.False(t, s.Matches(hash^1<<r.IntN(24)))
+	}
+}
+
+// TestCandidates: they are the slots with the tag of the hash, its low 24 bits, wherever they lie.
+func TestCandidates(t *testing.T) {
+	r := newRandom(1)
+	for range 1000 {
+		hash := r.u64()
+		var bucket format.Bucket
+		want := uint(0)
+		for i := range bucket {
+			other := r.u64()
+			switch r.IntN(3) {
+			case 0:
+				other = hash ^ 1<<(24+r.IntN(40)) // the same tag
+			case 1:
+				other = hash ^ 1<<r.IntN(24) // another by one bit
+			}
+			bucket[i] = format.NewSlot(other, r.between(format.BlockSize, format.MaxCheckpointLen-1))
+			if other<<40 == hash<<40 {
+				want |= 1 << i
+			}
+		}
+		b := make([]byte, format.BucketLen)
+		bucket.Encode(b, testSalt, testOffset)
+		require.Equal(t, want, format.Candidates(b, hash))
 	}
 }
