@@ -55,7 +55,7 @@ type crashAgain struct {
 }
 
 // One of so many images is crashed again: a prime, to meet every kind.
-const crashAgainStride = 101
+const crashAgainStride = 151
 
 func newCrashAgain(t *testing.T, run *crashRun) *crashAgain {
 	return &crashAgain{t: t, run: run, judge: run.newJudge(t, run.trace), stride: max(1, crashAgainStride/enginetest.Times(1, 8))}

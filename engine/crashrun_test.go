@@ -93,9 +93,13 @@ func newCrashRun(t *testing.T, sync engine.SyncMode, seed uint64) *crashRun {
 	return r
 }
 
-// watch looks, before every call that changes something, for what can be read already.
+// watch looks, before every call that changes something, for what can be read already. A write takes long enough for other writers to come and
+// form a group, also where there is one processor.
 func (r *crashRun) watch() {
-	r.in.Add(mmapiotest.Fault{ForGood: true, Before: func(mmapiotest.Op) {
+	r.in.Add(mmapiotest.Fault{ForGood: true, Before: func(op mmapiotest.Op) {
+		if op.Kind == mmapiotest.WriteAt {
+			time.Sleep(50 * time.Microsecond)
+		}
 		if seq := r.peeker.look(); seq > 0 {
 			r.rec.Mark(readMark{seq})
 		}
