@@ -32,7 +32,7 @@ type bench struct {
 	started time.Time
 
 	loaded  map[string]string // the directory of each rival that was loaded with keys, and closed
-	readers []*entrant        // all open at the same time, with the keys loaded
+	readers []*entrant        // all open at the same time, with the keys loaded and read
 	costs   costs             // for what is computed on paper
 }
 
@@ -162,6 +162,7 @@ type entrant struct {
 	close bool   // a ratio is taken of it: it takes part in all rounds
 	agent *agent.Agent
 	dir   string
+	fresh *agent.Reply // what it weighed when every key had been read once; of readers only
 }
 
 // enter starts an agent that opens a rival in a directory, which is made if need be. n is how many keys there are.

@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/tongpengdl/small-db/benchmarks"
 	"github.com/tongpengdl/small-db/benchmarks/peers/agent"
 	"github.com/tongpengdl/small-db/benchmarks/peers/report"
 	"github.com/tongpengdl/small-db/benchmarks/peers/rival"
@@ -13,15 +11,14 @@ import (
 
 const (
 	paceWorkers = 64
-	// minCheckpoints are those of ours that each turn holds at least, and minCompactions those of others.
-	minCheckpoints = 3
+	// minCompactions are those that each turn with compactions holds at least. Ours has three turns of them or more.
 	minCompactions = 1
 	// paceShare is the part of a rival's own greatest rate that it is paced at, at most: beyond it, what is measured is a queue that grows.
 	paceShare = 0.5
 )
 
 // checkpointSection is the latency of durable sets at a fixed rate, open loop, with one checkpoint or compaction after the other beside them, and
-// without. The two take turns.
+// without. The two take turns, many short ones: a disk that is slow for some seconds meets both.
 func (b *bench) checkpointSection() error {
 	readers, err := b.open()
 	if err != nil {
@@ -52,9 +49,7 @@ type pacedTurns struct{ with, without []*agent.Reply }
 func (b *bench) paceOne(e *entrant) error {
 	b.say("sets beside compactions, %s", e.name)
 	request := agent.Request{Do: agent.Pace, N: b.keys, Workers: paceWorkers, MinCompactions: minCompactions, Rate: b.rate}
-	if e.name == rival.Ours {
-		request.MinCompactions = minCheckpoints
-	} else {
+	if e.name != rival.Ours {
 		free, err := b.turn(e, false, agent.Request{Do: agent.Set, N: b.keys, Workers: paceWorkers, For: b.pace})
 		if err != nil {
 			return err
@@ -72,12 +67,12 @@ func (b *bench) paceOne(e *entrant) error {
 	return b.addPaced(e, request.Rate, &t)
 }
 
-// pacePair is a turn with compactions, and one as long without.
+// pacePair is a turn with compactions, and one as long without, which so has little to compact.
 func (b *bench) pacePair(e *entrant, request agent.Request, t *pacedTurns) error {
+	if _, err := e.agent.Do(agent.Request{Do: agent.Compact}); err != nil {
+		return err
+	}
 	for _, compactions := range []bool{true, false} {
-		if _, err := e.agent.Do(agent.Request{Do: agent.Compact}); err != nil { // both start with little to compact
-			return err
-		}
 		request.Compactions, request.For = compactions, b.pace
 		if !compactions {
 			request.For = t.with[len(t.with)-1].Took
@@ -99,20 +94,8 @@ func (b *bench) pacePair(e *entrant, request agent.Request, t *pacedTurns) error
 }
 
 func (b *bench) addPaced(e *entrant, rate float64, t *pacedTurns) error {
-	var ratios []float64
-	for i := range t.with {
-		with, err := p999(t.with[i])
-		if err != nil {
-			return err
-		}
-		without, err := p999(t.without[i])
-		if err != nil {
-			return err
-		}
-		ratios = append(ratios, float64(with)/float64(without))
-	}
-	ratio := benchmarks.Median(ratios)
 	both := turns{"with": t.with, "without": t.without}
+	p999 := map[string]float64{}
 	for _, name := range []string{"without", "with"} {
 		h, err := agent.Histogram(both[name]...)
 		if err != nil {
@@ -122,8 +105,9 @@ func (b *bench) addPaced(e *entrant, rate float64, t *pacedTurns) error {
 			workload := fmt.Sprintf("sets beside compactions, %s, p%g", name, 100*q)
 			b.results.Add(workload, e.name, micros(agent.Quantile(h, q)), report.Micros)
 		}
+		p999[name] = micros(agent.Quantile(h, 0.999))
 	}
-	compactions := 0
+	ratio, compactions := p999["with"]/p999["without"], 0
 	for _, reply := range t.with {
 		compactions += reply.Compactions
 	}
@@ -134,12 +118,4 @@ func (b *bench) addPaced(e *entrant, rate float64, t *pacedTurns) error {
 		b.setRatio("ckpt_p999_ratio", ratio, true)
 	}
 	return nil
-}
-
-func p999(r *agent.Reply) (time.Duration, error) {
-	h, err := agent.Histogram(r)
-	if err != nil {
-		return 0, err
-	}
-	return agent.Quantile(h, 0.999), nil
 }

@@ -43,7 +43,7 @@ func (b *bench) reopen(r *rival.Rival, dir string, n uint64) (float64, error) {
 		return 0, err
 	}
 	defer a.Kill()
-	reply, err := a.Do(agent.Request{Do: agent.Reopen, Rival: r.Name, Dir: dir, N: n, Times: b.opens})
+	reply, err := a.Do(agent.Request{Do: agent.Reopen, Rival: r.Name, Dir: dir, N: n, Times: b.opens, Warm: true})
 	if err != nil {
 		return 0, err
 	}

@@ -30,7 +30,7 @@ type plan struct {
 func quickPlan() plan {
 	return plan{
 		set: 200 * time.Millisecond, get: 150 * time.Millisecond, mix: 200 * time.Millisecond, pace: time.Second,
-		rounds: 5, otherRounds: 1, mixRounds: 1, growRounds: 1, opens: 15, kills: 1, pacePairs: 2,
+		rounds: 5, otherRounds: 1, mixRounds: 1, growRounds: 1, opens: 15, kills: 1, pacePairs: 4,
 		few: []string{pebbleName, lmdbName}, loadTime: time.Minute, fillTime: 10 * time.Second, patience: time.Minute, freeNeeded: 12 << 30,
 	}
 }
@@ -39,7 +39,7 @@ func quickPlan() plan {
 func fullPlan() plan {
 	return plan{
 		set: time.Second, get: 500 * time.Millisecond, mix: time.Second, pace: 5 * time.Second,
-		rounds: 11, otherRounds: 5, mixRounds: 5, growRounds: 3, growth: true, opens: 25, kills: 3, pacePairs: 5,
+		rounds: 11, otherRounds: 5, mixRounds: 5, growRounds: 3, growth: true, opens: 25, kills: 3, pacePairs: 9,
 		largeAll: true, budget: 75 * time.Minute, loadTime: 6 * time.Minute, fillTime: 30 * time.Second, patience: 10 * time.Minute, freeNeeded: 30 << 30,
 	}
 }

@@ -57,7 +57,7 @@ func (b *bench) drop(e *entrant) {
 const warmUp = 0.25
 
 func (b *bench) turn(e *entrant, warm bool, request agent.Request) (*agent.Reply, error) {
-	if warm {
+	if request.Warm = warm; warm {
 		request.For = time.Duration(warmUp * float64(request.For))
 	}
 	b.seed++

@@ -21,6 +21,7 @@ type Request struct {
 
 	Workers int           // goroutines
 	For     time.Duration // how long
+	Warm    bool          // read the store's files first
 	Miss    bool          // Get: keys that were never set
 	Gone    bool          // Get: keys that were deleted
 	Mix     string        // Mix: the YCSB workload, a letter

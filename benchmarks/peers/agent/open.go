@@ -12,7 +12,6 @@ func (s *server) open(r *Request, reply *Reply) (err error) {
 	if s.rival, err = rival.Find(r.Rival); err != nil {
 		return err
 	}
-	s.dir = r.Dir
 	s.emptyResident, s.emptyObjects, s.emptyHeap = weigh(s.pids())
 	reply.Took, err = s.openAndRead(r)
 	return err
@@ -67,7 +66,6 @@ func (s *server) reopen(r *Request, reply *Reply) (err error) {
 	if s.rival, err = rival.Find(r.Rival); err != nil {
 		return err
 	}
-	s.dir = r.Dir
 	for started := time.Now(); len(reply.Times) < r.Times && (len(reply.Times) == 0 || time.Since(started) < reopenTime); {
 		took, err := s.openAndRead(r)
 		if err != nil {

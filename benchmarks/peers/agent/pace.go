@@ -102,19 +102,18 @@ func (c *compactor) start(store rival.Store) error {
 				return
 			default:
 			}
-			before := time.Now()
 			if err := subject.Compact(); err != nil {
 				c.ended <- err
 				return
 			}
 			c.done.Add(1)
-			time.Sleep(compactPause - min(time.Since(before), compactPause)) // one that had nothing to do shall not spin
+			time.Sleep(compactPause)
 		}
 	}()
 	return nil
 }
 
-// compactPause is the least time between the starts of two compactions.
+// compactPause is the time from a compaction to the next: one that had nothing to do shall not spin, and a turn that is over begins no other.
 const compactPause = 50 * time.Millisecond
 
 // await returns when the turn is long enough.

@@ -31,6 +31,8 @@ type server struct {
 	dir   string
 	store rival.Store // nil before it was opened, and after it was closed
 
+	cached time.Time // when all files of the store were read last
+
 	emptyResident, emptyObjects, emptyHeap int64 // of this process before it opened the store
 	zipf                                   *Zipf // of the last mix
 	inserted                               uint64
@@ -70,6 +72,14 @@ func (s *server) do(r *Request, reply *Reply) error {
 	}
 	if (s.store == nil) != (r.Do == Open || r.Do == Reopen) {
 		return errors.New("the store must be open, but for opening it")
+	}
+	if r.Dir != "" {
+		s.dir = r.Dir
+	}
+	if r.Warm {
+		if err := s.cacheFiles(); err != nil {
+			return err
+		}
 	}
 	return work(r, reply)
 }
