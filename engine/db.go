@@ -35,7 +35,6 @@ type DB struct {
 	tail       format.Predecessor  // what the next log says of the newest one; End, Position and Commit count only without live
 	epochs     []format.EpochStart // constant while open
 	entering   []entering          // the records of the group that is being committed
-	hashes     []uint64            // of their keys
 
 	applied    atomic.Uint64 // sequence of the last operation applied
 	epoch      atomic.Uint64 // of new operations; constant while open

@@ -94,7 +94,7 @@ func (r *replay) enter(frame *logrecord.Frame, start int64) error {
 	for i := range frame.Records {
 		rec := &frame.Records[i]
 		is := state{rec.Kind, rec.Expiry}
-		if err := r.view.enter(d.hash(rec.Key), rec.Key, is, (start+rec.Offset)/placeUnit, now); err != nil {
+		if err := r.view.enter(d.hash(rec.Key), rec.Key, new(finding), is, (start+rec.Offset)/placeUnit, now); err != nil {
 			return err
 		}
 		r.recordBytes += int64(format.RecordLen(len(rec.Key), len(rec.Value), rec.Expiry != 0))

@@ -76,17 +76,19 @@ func recordOf(rec *format.Record) ckpt.Record {
 	return ckpt.Record{Seq: rec.Seq, Expiry: rec.Expiry, Key: rec.Key, Value: rec.Value}
 }
 
-// enter makes the record of key at a place of the delta visible, and keeps the count of keys. The record is of a frame of
-// engine time now. The holder of the pipeline only.
-func (v *view) enter(hash uint64, key []byte, is state, place, now int64) error {
+// enter makes the record of key at a place of the delta visible, and keeps the count of keys. found is what find has found of the key in this view, or
+// nothing. The record is of a frame of engine time now. The holder of the pipeline only.
+func (v *view) enter(hash uint64, key []byte, found *finding, is state, place, now int64) error {
 	d := v.delta
-	was, err := d.put(hash, key, place)
+	was, err := d.put(hash, key, found, place)
 	if err != nil {
 		return err
 	}
 	d.references.append(place)
 	if was.kind == 0 {
-		was, _ = v.below(hash, key) // damage there is for readers of the key to meet; the count is then off by one
+		if was = found.below; !found.done {
+			was, _ = v.below(hash, key) // damage there is for readers of the key to meet; the count is then off by one
+		}
 	}
 	if was.set(now) {
 		d.net.Add(-1)

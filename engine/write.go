@@ -122,7 +122,10 @@ func (db *DB) commitGroup(g *group) error {
 	}
 	frame := db.frame(g, now)
 	at := db.live.framer.Offset()
-	if err := db.persist(frame); err != nil {
+	wait := db.findAll(frame)
+	err := db.persist(frame)
+	wait()
+	if err != nil {
 		return err
 	}
 	db.applied.Store(db.live.framer.Position().Seq) // before readers see it: see Version
@@ -174,14 +177,15 @@ func (db *DB) count(g *group) {
 // entering is a record of the group that is being committed.
 type entering struct {
 	at     int64 // offset in the frame
-	hash   uint64
 	expiry int64
+	hash   uint64
+	found  finding // what findAll found of the key
 }
 
 // frame builds the frame of a group. From here on what the requests point to is not read any more.
 func (db *DB) frame(g *group, now int64) []byte {
 	defer db.pipeline.wasRead(g)
-	db.entering, db.hashes = db.entering[:0], db.hashes[:0]
+	db.entering = db.entering[:0]
 	framer := db.live.framer
 	framer.Begin(db.epoch.Load(), db.applied.Load(), now)
 	for _, r := range g.requests {
@@ -191,9 +195,7 @@ func (db *DB) frame(g *group, now int64) []byte {
 		for i := range r.ops {
 			o := &r.ops[i]
 			at := framer.Add(&format.Record{Kind: o.kind, Expiry: o.expiry, Key: o.key, Value: o.value})
-			hash := maphash.Bytes(db.seed, o.key)
-			db.entering = append(db.entering, entering{int64(at), hash, o.expiry})
-			db.hashes = append(db.hashes, hash)
+			db.entering = append(db.entering, entering{at: int64(at), expiry: o.expiry, hash: maphash.Bytes(db.seed, o.key)})
 		}
 	}
 	return framer.End()
@@ -204,11 +206,10 @@ func (db *DB) enter(frame []byte, offset, now int64) error {
 	v := db.view.Load()
 	defer runtime.KeepAlive(v)
 	base := db.live.start + offset
-	v.delta.warm(db.hashes)
 	for i := range db.entering {
 		e := &db.entering[i]
 		key, kind := format.RecordKey(frame[e.at:])
-		if err := v.enter(e.hash, key, state{kind, e.expiry}, (base+e.at)/placeUnit, now); err != nil {
+		if err := v.enter(e.hash, key, &e.found, state{kind, e.expiry}, (base+e.at)/placeUnit, now); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,74 @@
+package engine_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/engine/enginetest"
+)
+
+// TestFindings: what is found of the keys of a large group while it is being written holds when the group is entered, whatever the group itself does to them: keys
+// that come several times, that are set and deleted, that are in the base, in what a checkpoint has frozen and nowhere yet, and so many new ones that the index
+// grows. Checkpoints begin and end meanwhile.
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	opts := quiet(t)
+	opts.LogFileBytes = 4 << 20
+	db := enginetest.Open(t, opts)
+	var checkpoints sync.WaitGroup
+	stop := make(chan struct{})
+	checkpoints.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := db.Checkpoint(ctx); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	defer checkpoints.Wait()
+	defer func() { close(stop) }()
+
+	rng := rand.New(rand.NewPCG(enginetest.Seed(t, 1), 0))
+	model := map[string]string{}
+	for round := range 300 * enginetest.Times(1, 10) {
+		var b engine.Batch
+		of := 40 << rng.IntN(12) // keys to choose from: sometimes each comes many times, sometimes nearly all are new
+		for i := range 24 + rng.IntN(1000) {
+			key := strconv.Itoa(rng.IntN(of))
+			if rng.IntN(3) == 0 {
+				b.Delete([]byte(key))
+				delete(model, key)
+				continue
+			}
+			value := fmt.Sprint(round, i)
+			b.Set([]byte(key), []byte(value))
+			model[key] = value
+		}
+		_, err := db.Apply(ctx, &b)
+		require.NoError(t, err)
+		require.EqualValues(t, len(model), db.Stats().Keys, "after round %d", round)
+	}
+	snapshot := db.Snapshot()
+	seen := 0
+	for key, value := range snapshot.Scan(nil, nil) {
+		require.Equal(t, model[string(key)], string(value), "%s", key)
+		seen++
+	}
+	require.NoError(t, snapshot.Err())
+	require.Len(t, model, seen)
+	for key, want := range model {
+		requireValue(t, db, key, want)
+	}
+	require.Greater(t, db.Stats().Keys, uint64(10_000))
+}
