@@ -49,7 +49,9 @@ type pacedTurns struct{ with, without []*agent.Reply }
 func (b *bench) paceOne(e *entrant) error {
 	b.say("sets beside compactions, %s", e.name)
 	request := agent.Request{Do: agent.Pace, N: b.keys, Workers: paceWorkers, MinCompactions: minCompactions, Rate: b.rate}
+	pairs := b.pacePairs
 	if e.name != rival.Ours {
+		pairs = b.otherPacePairs
 		free, err := b.turn(e, false, agent.Request{Do: agent.Set, N: b.keys, Workers: paceWorkers, For: b.pace})
 		if err != nil {
 			return err
@@ -59,7 +61,7 @@ func (b *bench) paceOne(e *entrant) error {
 		}
 	}
 	var t pacedTurns
-	for range b.pacePairs {
+	for range pairs {
 		if err := b.pacePair(e, request, &t); err != nil {
 			return err
 		}

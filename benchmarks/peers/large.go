@@ -34,7 +34,7 @@ func (b *bench) largeSection() error {
 	}
 	defer base.agent.Kill()
 	base.close = true
-	if err := b.getAll([]*entrant{delta.entrant, base}, delta, b.large, b.otherRounds, 0); err != nil {
+	if err := b.getAll([]*entrant{delta.entrant, base}, delta, b.large, b.largeGets, b.otherRounds, 0); err != nil {
 		return err
 	}
 	if err := delta.leave(); err != nil {
@@ -92,7 +92,7 @@ func (b *bench) largeRival(base *entrant, r *rival.Rival, dir string) error {
 	}
 	defer func() { e.agent.Kill() }()
 	for _, miss := range []bool{false, true} {
-		for _, n := range getReaders {
+		for _, n := range b.largeGets {
 			request := agent.Request{Do: agent.Get, N: b.large, Workers: n, Miss: miss, For: b.get}
 			t, err := b.rounds([]*entrant{base, e}, b.otherRounds, b.otherRounds, request)
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/tongpengdl/small-db/benchmarks"
@@ -37,17 +38,31 @@ func (s *server) memory(r *Request, reply *Reply) error {
 // over its socket takes half a minute.
 const servedStep = 100
 
+// readers are the goroutines that read all keys.
+const readers = 2
+
 func (s *server) readAll(n uint64) error {
 	step := uint64(1)
 	if _, ok := s.store.(rival.Server); ok {
 		step = servedStep
 	}
+	var group sync.WaitGroup
+	var errs [readers]error
+	for i := range uint64(readers) {
+		group.Go(func() { errs[i] = s.readEvery(i*step, n, readers*step) })
+	}
+	group.Wait()
+	return errors.Join(errs[:]...)
+}
+
+// readEvery reads the keys from first on, below n, with step from one to the next.
+func (s *server) readEvery(first, n, step uint64) error {
 	session, err := s.store.Session()
 	if err != nil {
 		return err
 	}
 	get := newGetter(&worker{session: session}, benchmarks.ValueLen)
-	for i := uint64(0); i < n; i += step {
+	for i := first; i < n; i += step {
 		if err := get.one(i, true); err != nil {
 			return errors.Join(err, session.Close())
 		}
