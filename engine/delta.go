@@ -188,7 +188,7 @@ func (s state) set(t int64) bool { return s.kind == format.KindSet && !dueAt(s.d
 // found, or nothing. The holder of the pipeline only.
 func (d *delta) put(hash uint64, key []byte, found *finding, place int64) (before state, err error) {
 	if found.replace(d.table, hash, place) {
-		return found.was, nil
+		return found.state, nil
 	}
 	s := d.table.search(hash)
 	for slot, other := s.next(); slot != nil; slot, other = s.next() {

@@ -14,9 +14,7 @@ type finding struct {
 	segment *segment       // of the delta's table
 	slot    *atomic.Uint64 // that of the key; nil if it has none there
 	value   uint64         // of the slot
-	was     state          // what the record that the slot names says
-	below   state          // what is below the delta; of a key without a slot
-	done    bool
+	state   state          // what the record that the slot names says, or without a slot what is below the delta
 }
 
 // find looks a key up in a view that does not change meanwhile. Damage is for enter to meet.
@@ -29,12 +27,11 @@ func (v *view) find(hash uint64, key []byte) (found finding) {
 			return finding{}
 		}
 		if same {
-			found.slot, found.value, found.was, found.done = slot, slot.Load(), was, true
+			found.slot, found.value, found.state = slot, slot.Load(), was
 			return found
 		}
 	}
-	found.below, _ = v.below(hash, key) // as in enter
-	found.done = true
+	found.state, _ = v.below(hash, key) // as in enter
 	return found
 }
 

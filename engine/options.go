@@ -15,8 +15,7 @@ type SyncMode int
 
 // The sync modes.
 const (
-	// SyncDsync writes a group with one O_DSYNC write and, where one such write is not the best
-	// barrier (groups over 1 MiB, preparation, rotation), with fdatasync.
+	// SyncDsync writes a group with one O_DSYNC write, and all else (preparation, rotation, checkpoints) with fdatasync.
 	SyncDsync SyncMode = iota
 	// SyncData writes a group through a plain descriptor and calls fdatasync.
 	SyncData

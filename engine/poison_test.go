@@ -44,11 +44,11 @@ func TestPoison(t *testing.T) {
 		{"dsync, write", engine.SyncDsync, mmapiotest.WriteAt, false, 100},
 		{"dsync, half a write", engine.SyncDsync, mmapiotest.WriteAt, true, 9000},
 		{"dsync, write of a large group", engine.SyncDsync, mmapiotest.WriteAt, false, 1 << 20},
-		{"dsync, sync of a large group", engine.SyncDsync, mmapiotest.Sync, false, 1 << 20},
-		{"dsync, flush of a large group", engine.SyncDsync, mmapiotest.Flush, false, 1 << 20},
 		{"data, write", engine.SyncData, mmapiotest.WriteAt, false, 100},
 		{"data, half a write", engine.SyncData, mmapiotest.WriteAt, true, 9000},
 		{"data, sync", engine.SyncData, mmapiotest.Sync, false, 100},
+		{"data, sync of a large group", engine.SyncData, mmapiotest.Sync, false, 1 << 20},
+		{"data, flush of a large group", engine.SyncData, mmapiotest.Flush, false, 1 << 20},
 		{"none, write", engine.SyncNone, mmapiotest.WriteAt, false, 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {

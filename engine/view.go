@@ -86,7 +86,7 @@ func (v *view) enter(hash uint64, key []byte, found *finding, is state, place, n
 	}
 	d.references.append(place)
 	if was.kind == 0 {
-		if was = found.below; !found.done {
+		if was = found.state; found.segment == nil {
 			was, _ = v.below(hash, key) // damage there is for readers of the key to meet; the count is then off by one
 		}
 	}

@@ -182,10 +182,15 @@ type entering struct {
 	found  finding // what findAll found of the key
 }
 
+// keepEntering is the operations of a group up to which its list is kept for the next one: 64 bytes each.
+const keepEntering = 1 << 16
+
 // frame builds the frame of a group. From here on what the requests point to is not read any more.
 func (db *DB) frame(g *group, now int64) []byte {
 	defer db.pipeline.wasRead(g)
-	db.entering = db.entering[:0]
+	if db.entering = db.entering[:0]; cap(db.entering) > keepEntering {
+		db.entering = nil
+	}
 	framer := db.live.framer
 	framer.Begin(db.epoch.Load(), db.applied.Load(), now)
 	for _, r := range g.requests {

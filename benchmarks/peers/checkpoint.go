@@ -69,12 +69,13 @@ func (b *bench) paceOne(e *entrant) error {
 	return b.addPaced(e, request.Rate, &t)
 }
 
-// pacePair is a turn with compactions, and one as long without, which so has little to compact.
+// pacePair is a turn with compactions, and one as long without. Both start alike, after a compaction: with little to compact, and with whatever the disk has to do when
+// its files are removed.
 func (b *bench) pacePair(e *entrant, request agent.Request, t *pacedTurns) error {
-	if _, err := e.agent.Do(agent.Request{Do: agent.Compact}); err != nil {
-		return err
-	}
 	for _, compactions := range []bool{true, false} {
+		if _, err := e.agent.Do(agent.Request{Do: agent.Compact}); err != nil {
+			return err
+		}
 		request.Compactions, request.For = compactions, b.pace
 		if !compactions {
 			request.For = t.with[len(t.with)-1].Took

@@ -43,6 +43,6 @@ func fullPlan() plan {
 	return plan{
 		set: time.Second, get: 500 * time.Millisecond, mix: time.Second, pace: 2 * time.Second,
 		rounds: 9, otherRounds: 3, mixRounds: 3, growRounds: 1, growth: true, opens: 25, kills: 3, pacePairs: 6, otherPacePairs: 3,
-		largeGets: getReaders, largeAll: true, budget: 45 * time.Minute, loadTime: 4 * time.Minute, fillTime: 30 * time.Second, patience: 10 * time.Minute, freeNeeded: 30 << 30,
+		largeGets: getReaders, largeAll: true, budget: 45 * time.Minute, loadTime: 4 * time.Minute, fillTime: 30 * time.Second, patience: 3 * time.Minute, freeNeeded: 30 << 30,
 	}
 }
