@@ -45,7 +45,7 @@ func (b *bench) getSection() error {
 		e.close = slices.Contains([]string{rival.Ours, mapName, lmdbName}, e.name)
 	}
 	entrants := append([]*entrant{delta.entrant}, readers...)
-	return b.getAll(entrants, delta, b.keys, getReaders, b.plan.rounds, b.otherRounds)
+	return b.getAll(entrants, delta, b.keys, b.plan.rounds, b.otherRounds)
 }
 
 // enterDelta opens a copy of what was loaded.
@@ -62,9 +62,9 @@ func (b *bench) enterDelta(loaded string, n uint64) (*fullDelta, error) {
 	return &fullDelta{entrant: e}, nil
 }
 
-func (b *bench) getAll(entrants []*entrant, delta *fullDelta, keys uint64, readers []int, rounds, others int) error {
+func (b *bench) getAll(entrants []*entrant, delta *fullDelta, keys uint64, rounds, others int) error {
 	for _, miss := range []bool{false, true} {
-		for _, n := range readers {
+		for _, n := range getReaders {
 			if err := b.getRounds(entrants, delta, keys, rounds, others, agent.Request{Do: agent.Get, N: keys, Workers: n, Miss: miss, For: b.get}); err != nil {
 				return err
 			}

@@ -119,9 +119,17 @@ func (s *redisStore) Compact() error {
 		return err
 	}
 	defer c.conn.Close()
+	if err := c.awaitRewrite(); err != nil { // the server may have begun one by itself, and does not begin another beside it
+		return err
+	}
 	if _, _, err := c.call("BGREWRITEAOF"); err != nil {
 		return err
 	}
+	return c.awaitRewrite()
+}
+
+// awaitRewrite returns when the server does not rewrite its file.
+func (c *respConn) awaitRewrite() error {
 	for {
 		info, _, err := c.call("INFO", "persistence")
 		if err != nil || bytes.Contains(info, []byte("aof_rewrite_in_progress:0")) && bytes.Contains(info, []byte("aof_rewrite_scheduled:0")) {
