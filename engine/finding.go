@@ -55,8 +55,8 @@ func (db *DB) findAll(frame []byte) (wait func()) {
 	if len(db.entering) < findLeast {
 		return func() {}
 	}
-	var finding sync.WaitGroup
-	finding.Go(func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		v := db.view.Load()
 		defer runtime.KeepAlive(v)
 		for i := range db.entering {
@@ -65,5 +65,5 @@ func (db *DB) findAll(frame []byte) (wait func()) {
 			e.found = v.find(e.hash, key)
 		}
 	})
-	return finding.Wait
+	return running.Wait
 }
