@@ -78,12 +78,19 @@
 // What net/http refuses by itself, before a route is chosen, it answers in plain
 // text: 400 for a request that is not HTTP or has a malformed percent-encoding, 431 for a header that is too large.
 //
+// # Plain requests
+//
+// With Listen and Serve, a GET, PUT or DELETE of a key that fits in 8 KiB and has none but the usual fields in its header is read
+// here, not by net/http, which takes more than twice the processor time for it. Any other request goes to net/http, and all that follow on its
+// connection. Answers are the same, byte for byte; a fuzz test holds that. The connections that ServeHTTP gets were net/http's from the start.
+//
 // # Limits
 //
 // A header may take 16 KiB and the longest key with every byte percent-encoded, 208 KiB
 // together, and 5 s to arrive. A body may take six times the largest value and 4 KiB, since JSON may write each
 // of its bytes as \u0000, and it is only held in memory as far as it has arrived. It, and the answer, may take
-// 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s.
+// 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s. A plain request may wait for a second
+// more each time. A write that waits is given up as well when its client closes the connection; of a plain one that is seen within two seconds.
 //
 // At most Options.MaxStreams exports and backups run at once. One more waits up to 1 s for another to end, and is then refused with 503.
 // All other routes go on, whatever those do. An export holds at most three copies of the largest value and key, as the store

@@ -38,7 +38,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path = r.URL.Path
 	}
 	if key, ok := strings.CutPrefix(r.URL.Path, keyPrefix); ok && strings.HasPrefix(path, keyPrefix) {
-		s.serveKey(w, r, key)
+		sc := takeScratch()
+		sc.key = append(sc.key[:0], key...)
+		s.serveKey(w, r, sc)
+		sc.giveBack()
 		return
 	}
 	switch path {
@@ -81,36 +84,31 @@ func allowed(w http.ResponseWriter, r *http.Request, allow []string) bool {
 	return false
 }
 
-func (s *Server) serveKey(w http.ResponseWriter, r *http.Request, key string) {
-	if key == "" {
+// serveKey answers a request for the key in sc.
+func (s *Server) serveKey(w http.ResponseWriter, r *http.Request, sc *scratch) {
+	if len(sc.key) == 0 {
 		answerText(w, http.StatusBadRequest, "key is required")
 		return
 	}
-	var handle func(*Server, http.ResponseWriter, *http.Request, *scratch)
+	if len(sc.key) > format.MaxKeyLen {
+		answerText(w, http.StatusRequestURITooLong,
+			"key is too large: "+strconv.Itoa(len(sc.key))+" bytes, at most "+strconv.Itoa(format.MaxKeyLen))
+		return
+	}
 	switch r.Method {
 	case http.MethodGet:
-		handle = (*Server).get
+		s.get(w, sc)
 	case http.MethodPut:
-		handle = (*Server).set
+		s.set(w, r, sc)
 	case http.MethodDelete:
-		handle = (*Server).delete
+		s.delete(w, r, sc)
 	default:
 		answerNotAllowed(w, allowKey)
-		return
 	}
-	if len(key) > format.MaxKeyLen {
-		answerText(w, http.StatusRequestURITooLong,
-			"key is too large: "+strconv.Itoa(len(key))+" bytes, at most "+strconv.Itoa(format.MaxKeyLen))
-		return
-	}
-	sc := takeScratch()
-	sc.key = append(sc.key[:0], key...)
-	handle(s, w, r, sc)
-	sc.giveBack()
 }
 
 // get copies the value before it writes to the socket: a slow client holds no part of the store.
-func (s *Server) get(w http.ResponseWriter, _ *http.Request, sc *scratch) {
+func (s *Server) get(w http.ResponseWriter, sc *scratch) {
 	var ok bool
 	var err error
 	sc.value, ok, err = s.store.AppendGet(sc.value[:0], sc.key)

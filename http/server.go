@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 60 * time.Second
 	// readTimeout bounds the arrival of a request, and with it the wait of a write: net/http
-	// keeps reading while a handler runs, and ends the context of the request when that fails.
+	// keeps reading while a handler runs, and ends the context of the request when that fails. plainConns.watch does so
+	// for plain requests.
 	readTimeout = 30 * time.Second
 	// writeTimeout counts from the end of the header. It leaves a write that has waited for all of readTimeout as long
 	// again to be answered.
@@ -89,8 +91,10 @@ type Server struct {
 	maxBody  int64 // of a PUT, in bytes
 	bodies   bodyBudget
 	streams  chan struct{} // has one element for each export and backup that runs
-	server   http.Server
+	plain    plainConns
+	server   http.Server  // of the connections that are not plain
 	listener net.Listener // set by Listen
+	gate     *gate        // of listener; set by Serve
 }
 
 // NewServer returns a server of store. It does not close store.
@@ -153,7 +157,9 @@ func (s *Server) Serve() error {
 	if s.listener == nil {
 		return errors.New("http: Serve without Listen")
 	}
-	err := s.server.Serve(s.listener)
+	s.gate = newGate(s, s.listener)
+	go s.gate.run()
+	err := s.server.Serve(s.gate)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -163,14 +169,16 @@ func (s *Server) Serve() error {
 // Shutdown refuses new connections, closes idle ones, and waits for the requests that are being
 // answered. When ctx is done first, it returns its error, and Close cuts off what is left.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.plain.leave()
 	err := s.server.Shutdown(ctx)
 	s.closeListener()
-	return err
+	return cmp.Or(s.plain.wait(ctx), err)
 }
 
 // Close refuses new connections and cuts off the others. Requests that are being answered
 // have their contexts cancelled; Close does not wait for them.
 func (s *Server) Close() error {
+	s.plain.close()
 	err := s.server.Close()
 	s.closeListener()
 	return err
