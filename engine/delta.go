@@ -197,7 +197,7 @@ func (d *delta) put(hash uint64, key []byte, found *finding, place int64) (befor
 			d.condemn(other, err)
 		}
 		if same {
-			slot.Store(hash&^placeMask | uint64(place))
+			slot.Store(slotOf(hash, place))
 			return before, nil
 		}
 	}

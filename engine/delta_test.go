@@ -115,3 +115,44 @@ func TestDeltaMeetsDamage(t *testing.T) {
 	_, same, _ := d.sameKey((start+at[1])/placeUnit, []byte("good"))
 	require.False(t, same)
 }
+
+// What is found of a key is of the record that its slot named, while others of that key are entered.
+func TestFindBesideEnter(t *testing.T) {
+	dir, err := mmapio.OpenDir(t.TempDir(), false)
+	require.NoError(t, err)
+	d, err := newDelta(maphash.MakeSeed(), 0, 0)
+	require.NoError(t, err)
+	key, hash := []byte("k"), d.hash([]byte("k"))
+	f, id, at := logFile(t, dir, 1, []op{{kind: format.KindSet, key: key}, {kind: format.KindDelete, key: key}})
+	start, err := d.attach(f, &id)
+	require.NoError(t, err)
+	places := []int64{(start + at[0]) / placeUnit, (start + at[1]) / placeUnit}
+	enter := func(i int) { _, _ = d.put(hash, key, new(finding), places[i%2]) }
+	enter(0)
+
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 1; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				enter(i)
+			}
+		}
+	}()
+	v := &view{delta: d}
+	for range 1_000_000 {
+		found := v.find(hash, key)
+		want := format.KindSet
+		if found.value == slotOf(hash, places[1]) {
+			want = format.KindDelete
+		}
+		if !assert.Equal(t, want, found.state.kind) {
+			break
+		}
+	}
+	close(stop)
+	<-stopped
+}

@@ -17,7 +17,7 @@ type finding struct {
 	state   state          // what the record that the slot names says, or without a slot what is below the delta
 }
 
-// find looks a key up in a view that does not change meanwhile. Damage is for enter to meet.
+// find looks a key up. Records may be entered meanwhile: replace finds out. Damage is for enter to meet.
 func (v *view) find(hash uint64, key []byte) (found finding) {
 	found.segment = v.delta.table.segment(hash)
 	s := v.delta.table.search(hash)
@@ -27,7 +27,7 @@ func (v *view) find(hash uint64, key []byte) (found finding) {
 			return finding{}
 		}
 		if same {
-			found.slot, found.value, found.state = slot, slot.Load(), was
+			found.slot, found.value, found.state = slot, slotOf(hash, place), was
 			return found
 		}
 	}
@@ -41,7 +41,7 @@ func (f *finding) replace(t *table, hash uint64, place int64) bool {
 	if f.slot == nil || f.slot.Load() != f.value || t.segment(hash) != f.segment {
 		return false
 	}
-	f.slot.Store(hash&^placeMask | uint64(place))
+	f.slot.Store(slotOf(hash, place))
 	return true
 }
 

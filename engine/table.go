@@ -98,6 +98,9 @@ func (s *search) next() (slot *atomic.Uint64, place int64) {
 	return nil, 0
 }
 
+// slotOf is the slot of a key with this hash and its record at place.
+func slotOf(hash uint64, place int64) uint64 { return hash&^placeMask | uint64(place) }
+
 // segment returns the segment in which the slots of hash lie.
 func (t *table) segment(hash uint64) *segment { return t.dir.Load().of(hash).Load() }
 
@@ -108,7 +111,7 @@ func (t *table) insert(hash uint64, place int64) error {
 		t.split(s, hash)
 		s = t.segment(hash)
 	}
-	if !s.add(hash&^placeMask | uint64(place)) {
+	if !s.add(slotOf(hash, place)) {
 		return errTableFull
 	}
 	t.entries.Add(1)
