@@ -82,15 +82,15 @@
 //
 // With Listen and Serve, a GET, PUT or DELETE of a key that fits in 8 KiB and has none but the usual fields in its header is read
 // here, not by net/http, which takes more than twice the processor time for it. Any other request goes to net/http, and all that follow on its
-// connection. Answers are the same, byte for byte; a fuzz test holds that. The connections that ServeHTTP gets were net/http's from the start.
+// connection. Answers are the same, byte for byte; a fuzz test holds that. A program that has ServeHTTP answer its own listener does without.
 //
 // # Limits
 //
 // A header may take 16 KiB and the longest key with every byte percent-encoded, 208 KiB
-// together, and 5 s to arrive. A body may take six times the largest value and 4 KiB, since JSON may write each
+// together, and 5 s to arrive; a new connection may be silent for as long before. A body may take six times the largest value and 4 KiB, since JSON may write each
 // of its bytes as \u0000, and it is only held in memory as far as it has arrived. It, and the answer, may take
-// 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s. A plain request may wait for a second
-// more each time. A write that waits is given up as well when its client closes the connection; of a plain one that is seen within two seconds.
+// 30 s, or more if they are large and keep up 256 KiB a second. A connection may idle for 60 s. A write that has
+// waited for 30 s is given up, and earlier when its client closes the connection. The deadlines of plain requests are up to a second later.
 //
 // At most Options.MaxStreams exports and backups run at once. One more waits up to 1 s for another to end, and is then refused with 503.
 // All other routes go on, whatever those do. An export holds at most three copies of the largest value and key, as the store

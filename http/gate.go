@@ -1,11 +1,13 @@
 package http
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"time"
 )
 
-// gate is the listener of net/http: what it accepts are the connections whose plain requests are answered.
+// gate is the listener of net/http: what it accepts are connections whose plain requests are answered.
 type gate struct {
 	net.Listener
 	server *Server
@@ -16,23 +18,39 @@ type gate struct {
 }
 
 func newGate(s *Server, listener net.Listener) *gate {
-	return &gate{Listener: listener, server: s, handed: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{})}
+	return &gate{Listener: listener, server: s, handed: make(chan net.Conn), failed: make(chan error, 1), closed: make(chan struct{})}
 }
 
-// run takes what connects until the gate is closed. Where the listener fails, net/http decides whether that is the end, and when to
-// go on.
+// What passes between two calls of the listener that fail for now.
+const (
+	acceptPause    = 5 * time.Millisecond // at first
+	maxAcceptPause = time.Second
+)
+
+// run takes what connects, until the gate is closed or the listener fails for good. Where it fails for now (no file descriptor is
+// left), run waits: net/http, which would do that in its place, would not take what is handed over meanwhile.
 func (g *gate) run() {
-	for {
+	for pause := acceptPause; ; {
 		conn, err := g.Listener.Accept()
 		if err == nil {
 			g.server.plain.start(newPlainConn(g.server, conn))
+			pause = acceptPause
 			continue
 		}
+		if temporary, ok := errors.AsType[interface {
+			error
+			Temporary() bool
+		}](err); !ok || !temporary.Temporary() {
+			g.failed <- err
+			return
+		}
+		g.server.server.ErrorLog.Printf("http: Accept error: %v; retrying in %v", err, pause)
 		select {
-		case g.failed <- err:
+		case <-time.After(pause):
 		case <-g.closed:
 			return
 		}
+		pause = min(2*pause, maxAcceptPause)
 	}
 }
 
@@ -58,9 +76,10 @@ func (g *gate) handOver(conn net.Conn) bool {
 	}
 }
 
-// Close ends all of that. Once is enough.
+// Close ends all of that, and the plain connections as soon as they are idle: net/http takes nothing from them any more. Once is enough.
 func (g *gate) Close() error {
 	g.once.Do(func() { close(g.closed) })
+	g.server.plain.leave()
 	return g.Listener.Close()
 }
 

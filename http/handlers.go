@@ -2,6 +2,7 @@ package http
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"net/http"
 	"strconv"
@@ -164,7 +165,9 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {
 		answerError(w, err, "")
 		return
 	}
-	if _, err := s.store.Set(r.Context(), sc.key, value); err != nil {
+	ctx, cancel := writing(w, r)
+	defer cancel()
+	if _, err := s.store.Set(ctx, sc.key, value); err != nil {
 		answerError(w, err, writeWaited)
 		return
 	}
@@ -172,11 +175,21 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request, sc *scratch) {
 }
 
 func (s *Server) delete(w http.ResponseWriter, r *http.Request, sc *scratch) {
-	if _, err := s.store.Delete(r.Context(), sc.key); err != nil {
+	ctx, cancel := writing(w, r)
+	defer cancel()
+	if _, err := s.store.Delete(ctx, sc.key); err != nil {
 		answerError(w, err, writeWaited)
 		return
 	}
 	answer(w, http.StatusOK, bodyOK)
+}
+
+// writing is the context of a write: that of its request, for readTimeout. A plainConn sees to that by itself.
+func writing(w http.ResponseWriter, r *http.Request) (context.Context, context.CancelFunc) {
+	if _, plain := w.(*plainAnswer); plain {
+		return r.Context(), func() {}
+	}
+	return context.WithTimeout(r.Context(), readTimeout)
 }
 
 // checkpoint takes as long as it takes, while the client stays.

@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tongpengdl/small-db/engine"
+	"github.com/tongpengdl/small-db/format"
 	kvhttp "github.com/tongpengdl/small-db/http"
 )
 
@@ -68,42 +70,59 @@ func startPiped(store kvhttp.Store, opts kvhttp.Options) (server *kvhttp.Server,
 	return server, listener, served
 }
 
-// exchange sends text and returns all that comes back until the server ends the connection, and after how long that was.
-func exchange(conn net.Conn, text string) (answers string, took time.Duration) {
+// exchange sends pieces of text with pauses between, and returns all that comes back until the server ends the connection, and after
+// how long that was.
+func exchange(conn net.Conn, pause time.Duration, pieces ...string) (answers string, took time.Duration) {
 	started := time.Now()
-	go func() { _, _ = io.WriteString(conn, text) }()
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for i, text := range pieces {
+			if i > 0 {
+				time.Sleep(pause)
+			}
+			if _, err := io.WriteString(conn, text); err != nil {
+				return
+			}
+		}
+	})
 	all, _ := io.ReadAll(conn)
+	took = time.Since(started)
 	_ = conn.Close()
-	return string(all), time.Since(started)
+	writing.Wait()
+	return string(all), took
 }
 
 var dateField = regexp.MustCompile(`(?m)^Date: [^\r]*\r\n`)
 
-// fewBytes is what net/http says to fewer than four bytes and no more: but only on a connection that is new to it.
-const fewBytes = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request"
+// trial is a client that sends pieces of text with pauses between, and what it meets.
+type trial struct {
+	pieces            []string
+	pause             time.Duration
+	opts              kvhttp.Options
+	readErr, writeErr error
+}
 
-// checkLikeNetHTTP holds that the server answers text byte for byte, and stores what it says, as if net/http read every request.
-func checkLikeNetHTTP(t *testing.T, text string) (answers string) {
+// checkLikeNetHTTP holds that the server answers byte for byte, and stores what it is told, as if net/http read every request.
+func checkLikeNetHTTP(t *testing.T, of trial) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		store, wanted := newStore(), newStore()
 		for _, s := range []*memoryStore{store, wanted} {
 			s.entries["k"] = []byte("value")
 			s.entries["large"] = []byte(strings.Repeat("large", 40<<10))
+			s.readErr, s.writeErr = of.readErr, of.writeErr
 		}
-		server, listener, _ := startPiped(store, kvhttp.Options{})
-		answers, _ = exchange(listener.dial(), text)
+		server, listener, _ := startPiped(store, of.opts)
+		answers, _ := exchange(listener.dial(), of.pause, of.pieces...)
 		require.NoError(t, server.Close())
 
-		whole, wholeListener := kvhttp.NewServer(wanted, kvhttp.Options{}), newPipes()
+		whole, wholeListener := kvhttp.NewServer(wanted, of.opts), newPipes()
 		go func() { _ = whole.NetHTTP().Serve(wholeListener) }()
-		want, _ := exchange(wholeListener.dial(), text)
+		want, _ := exchange(wholeListener.dial(), of.pause, of.pieces...)
 		require.NoError(t, whole.Close())
 
 		require.Equal(t, strings.Count(want, "\r\nDate: "), strings.Count(answers, "\r\nDate: "))
 		want, got := dateField.ReplaceAllString(want, ""), dateField.ReplaceAllString(answers, "")
-		got = strings.TrimSuffix(got, fewBytes)
-		want = strings.TrimSuffix(want, fewBytes)
 		if want != got {
 			at := 0
 			for at < min(len(want), len(got)) && want[at] == got[at] {
@@ -113,7 +132,6 @@ func checkLikeNetHTTP(t *testing.T, text string) (answers string) {
 		}
 		require.True(t, maps.EqualFunc(wanted.entries, store.entries, bytes.Equal), "net/http has %d keys, and we %d, or values differ", len(wanted.entries), len(store.entries))
 	})
-	return answers
 }
 
 // plainTexts are what a client sends on a connection.
@@ -162,20 +180,32 @@ var plainTexts = []string{
 
 func TestPlainLikeNetHTTP(t *testing.T) {
 	for i, text := range plainTexts {
-		t.Run(fmt.Sprint(i), func(t *testing.T) { checkLikeNetHTTP(t, text) })
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			checkLikeNetHTTP(t, trial{pieces: []string{text}})
+			checkLikeNetHTTP(t, trial{pieces: []string{text}, opts: kvhttp.Options{MaxValueBytes: 100, MaxBodiesBytes: 1 << 10}})
+			for _, at := range []int{1, len(text) / 3, len(text) - 20, len(text) - 1} {
+				at = max(0, min(at, len(text)))
+				checkLikeNetHTTP(t, trial{pieces: []string{text[:at], text[at:]}, pause: 50 * time.Millisecond})
+				checkLikeNetHTTP(t, trial{pieces: []string{text[:at], text[at:]}, pause: 200 * time.Millisecond})
+			}
+			for _, err := range []error{engine.ErrPoisoned, engine.ErrDiskFull, engine.ErrIndeterminate, format.ErrChecksum, context.Canceled} {
+				checkLikeNetHTTP(t, trial{pieces: []string{text}, readErr: err, writeErr: err})
+			}
+		})
 	}
 }
 
-// FuzzPlain: whatever a client sends, nobody can tell which requests net/http has read.
+// FuzzPlain: whatever a client sends, and in whatever pieces, nobody can tell which requests net/http has read.
 func FuzzPlain(f *testing.F) {
-	for _, text := range plainTexts {
-		f.Add(text)
+	for i, text := range plainTexts {
+		f.Add(text, uint(len(text)), uint8(i*40))
 	}
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(t *testing.T, text string, cut uint, pause uint8) {
 		if len(text) > 64<<10 {
 			t.Skip("long")
 		}
-		checkLikeNetHTTP(t, text)
+		at := min(cut, uint(len(text)))
+		checkLikeNetHTTP(t, trial{pieces: []string{text[:at], text[at:]}, pause: time.Duration(pause) * time.Millisecond})
 	})
 }
 
@@ -229,12 +259,7 @@ func TestPlainTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server, listener, _ := startPiped(newStore(), kvhttp.Options{})
-				conn := listener.dial()
-				go func() {
-					time.Sleep(row.after)
-					_, _ = io.WriteString(conn, row.more)
-				}()
-				answers, took := exchange(conn, row.text)
+				answers, took := exchange(listener.dial(), row.after, row.text, row.more)
 				var statuses []string
 				for _, found := range statusLine.FindAllStringSubmatch(answers, -1) {
 					statuses = append(statuses, found[1])
@@ -244,7 +269,6 @@ func TestPlainTimes(t *testing.T) {
 				assert.GreaterOrEqual(t, took, row.least)
 				assert.LessOrEqual(t, took, row.most)
 				require.NoError(t, server.Close())
-				time.Sleep(row.after) // the writer is done
 			})
 		})
 	}
@@ -265,13 +289,17 @@ func TestPlainWriteWaits(t *testing.T) {
 		}
 		server, listener, _ := startPiped(store, kvhttp.Options{})
 		other := listener.dial()
-		answers, took := exchange(listener.dial(), "DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
+		answers, took := exchange(listener.dial(), 0, "DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
 		assert.Contains(t, answers, "HTTP/1.1 503 ")
+		assert.Contains(t, answers, "\r\nConnection: close\r\n")
 		assert.GreaterOrEqual(t, waited, 30*sec)
 		assert.LessOrEqual(t, waited, 31*sec)
 		assert.Equal(t, waited, took)
 		_, err := other.Read(make([]byte, 1))
 		assert.ErrorIs(t, err, io.EOF, "it was silent for 5 s")
+		answers, _ = exchange(listener.dial(), 0, "DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\nX-Not-Plain: 1\r\n\r\n")
+		assert.Contains(t, answers, "HTTP/1.1 503 ")
+		assert.Equal(t, 30*sec, waited)
 		require.NoError(t, server.Close())
 	})
 }
@@ -283,11 +311,11 @@ func TestPlainPanic(t *testing.T) {
 		store.beforeWrite = func(context.Context) { panic("broken store") }
 		var log bytes.Buffer
 		server, listener, _ := startPiped(store, kvhttp.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		answers, _ := exchange(listener.dial(), "DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
+		answers, _ := exchange(listener.dial(), 0, "DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
 		assert.Empty(t, answers)
 		assert.Contains(t, log.String(), "panic serving")
 		assert.Contains(t, log.String(), "broken store")
-		answers, _ = exchange(listener.dial(), "GET /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
+		answers, _ = exchange(listener.dial(), 0, "GET /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
 		assert.Contains(t, answers, "HTTP/1.1 404 ")
 		require.NoError(t, server.Close())
 	})
@@ -297,13 +325,22 @@ func TestPlainPanic(t *testing.T) {
 func TestListenerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, listener, served := startPiped(newStore(), kvhttp.Options{})
-		listener.failed <- &net.OpError{Op: "accept", Err: syscall.EMFILE}
-		listener.failed <- &net.OpError{Op: "accept", Err: syscall.EMFILE}
-		answers, _ := exchange(listener.dial(), "GET /v1/kv/k HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		early := listener.dial()
+		for range 9 {
+			listener.failed <- &net.OpError{Op: "accept", Err: syscall.EMFILE}
+		}
+		synctest.Wait() // and the next call comes in a second
+		answers, took := exchange(early, 0, "GET /v1/health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		assert.Contains(t, answers, "HTTP/1.1 200 ")
+		assert.Zero(t, took)
+		idle := listener.dial()
+		answers, _ = exchange(listener.dial(), 0, "GET /v1/kv/k HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 		assert.Contains(t, answers, "HTTP/1.1 404 ")
 		broken := errors.New("broken")
 		listener.failed <- broken
 		assert.ErrorIs(t, <-served, broken)
+		_, err := idle.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF, "nobody would take what is not plain")
 		require.NoError(t, server.Close())
 	})
 }
@@ -323,10 +360,97 @@ func TestShutdownOfPlain(t *testing.T) {
 			time.Sleep(sec)
 			close(leave)
 		}()
-		answers, took := exchange(conn, strings.Repeat("DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n", 2))
+		answers, took := exchange(conn, 0, strings.Repeat("DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n", 2))
 		assert.Equal(t, 1, strings.Count(answers, "HTTP/1.1 200 OK\r\n"))
 		assert.Contains(t, answers, "\r\nConnection: close\r\n")
 		assert.Equal(t, sec, took)
+		require.NoError(t, server.Close())
+	})
+}
+
+// TestShutdownOfPart: of a request that has begun to come the rest may follow soon.
+func TestShutdownOfPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore()
+		server, listener, _ := startPiped(store, kvhttp.Options{})
+		go func() {
+			time.Sleep(5 * time.Millisecond)
+			assert.NoError(t, server.Shutdown(context.Background()))
+		}()
+		answers, _ := exchange(listener.dial(), 10*time.Millisecond, "PUT /v1/kv/k HTTP/1.1\r\nHost: a\r\nContent-Length: 16\r\n\r\n{\"value", "\":\"eA==\"}")
+		assert.Contains(t, answers, "HTTP/1.1 200 OK\r\n")
+		assert.Contains(t, answers, "\r\nConnection: close\r\n")
+		value, _ := store.value("k")
+		assert.Equal(t, "x", value)
+		require.NoError(t, server.Close())
+	})
+}
+
+// TestPlainSlowClient: a client may take as long for an answer as from net/http, and then go on.
+func TestPlainSlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore()
+		store.entries["large"] = make([]byte, 1<<20)
+		server, listener, _ := startPiped(store, kvhttp.Options{})
+		conn := listener.dial()
+		go func() {
+			_, _ = io.WriteString(conn, strings.Repeat("GET /v1/kv/large HTTP/1.1\r\nHost: a\r\n\r\n", 2))
+		}()
+		piece := make([]byte, 40<<10)
+		var all int
+		for started := time.Now(); ; time.Sleep(sec) { // 1 s for 40 KiB
+			n, err := conn.Read(piece)
+			if all += n; err != nil {
+				assert.Greater(t, time.Since(started), 60*sec)
+				break
+			}
+		}
+		assert.Greater(t, all, 2*(1<<20)*4/3)
+		require.NoError(t, server.Close())
+	})
+}
+
+// TestPlainClientGone: nothing is written for a client that did not take the answer before.
+func TestPlainClientGone(t *testing.T) {
+	for _, key := range []string{"large", "k"} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newStore()
+			store.entries["large"], store.entries["k"] = make([]byte, 1<<20), []byte("value")
+			server, listener, _ := startPiped(store, kvhttp.Options{})
+			conn := listener.dial()
+			_, err := io.WriteString(conn, "GET /v1/kv/"+key+" HTTP/1.1\r\nHost: a\r\n\r\nDELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n")
+			require.NoError(t, err)
+			_, err = conn.Read(make([]byte, 10))
+			require.NoError(t, err)
+			require.NoError(t, conn.Close())
+			synctest.Wait()
+			_, there := store.value("k")
+			assert.True(t, there)
+			require.NoError(t, server.Close())
+		})
+	}
+}
+
+// TestPlainAnswersAtOnce: no answer waits for the writes of requests behind it, nor is lost with one that fails.
+func TestPlainAnswersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore()
+		writes := 0
+		store.beforeWrite = func(context.Context) {
+			if writes++; writes > 1 {
+				time.Sleep(10 * sec)
+				panic("broken store")
+			}
+		}
+		server, listener, _ := startPiped(store, kvhttp.Options{})
+		conn := listener.dial()
+		go func() { _, _ = io.WriteString(conn, strings.Repeat("DELETE /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n", 2)) }()
+		started := time.Now()
+		got := receive(t, bufio.NewReader(conn), "DELETE")
+		assert.Equal(t, answered{200, got.header, okBody}, got)
+		assert.Zero(t, time.Since(started))
+		_, err := conn.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
 		require.NoError(t, server.Close())
 	})
 }

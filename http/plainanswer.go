@@ -13,14 +13,15 @@ import (
 // plainAnswer is the http.ResponseWriter of a plainConn, for the answers that the handlers of a key make: each of one
 // Write, or with its Content-Length. What it writes is, byte for byte, what net/http does.
 type plainAnswer struct {
-	conn   net.Conn
-	header http.Header
-	date   []byte // for the header
-	status int    // 0: 200
-	begun  bool   // the header is in out, or sent
-	last   bool   // nothing comes after this answer
-	failed bool   // the connection takes no more
-	out    []byte // what is to be sent
+	conn    net.Conn
+	header  http.Header
+	status  int      // 0: 200
+	begun   bool     // the header is pending, or sent
+	last    bool     // nothing comes after this answer
+	failed  bool     // the connection takes no more
+	date    []byte   // for the header
+	second  int64    // of Unix time, which date is
+	pending *scratch // its text is to be sent; nil: nothing is
 
 	leaving atomic.Bool // the next answer that begins is the last; any goroutine may set it
 }
@@ -32,8 +33,13 @@ func (a *plainAnswer) WriteHeader(status int) { a.status = status }
 // Write appends p to the answer. The first one ends the header; if that has no Content-Length, p is the whole body.
 func (a *plainAnswer) Write(p []byte) (int, error) {
 	a.begin(len(p))
-	a.out = append(a.out, p...)
-	if len(a.out) >= sendBytes && !a.send() {
+	if len(p) < sendBytes {
+		a.text(p)
+	} else if a.send() { // a large piece is not copied
+		_, err := a.conn.Write(p)
+		a.failed = err != nil
+	}
+	if a.failed {
 		return 0, net.ErrClosed
 	}
 	return len(p), nil
@@ -51,37 +57,61 @@ func (a *plainAnswer) begin(length int) {
 		return
 	}
 	a.begun = true
-	a.out = append(a.out, "HTTP/1.1 "...)
+	out := append(a.out(), "HTTP/1.1 "...)
 	if a.status == 0 || a.status == http.StatusOK {
-		a.out = append(a.out, "200 OK\r\n"...)
+		out = append(out, "200 OK\r\n"...)
 	} else {
-		a.out = append(strconv.AppendInt(a.out, int64(a.status), 10), ' ')
-		a.out = append(append(a.out, http.StatusText(a.status)...), "\r\n"...)
+		out = append(strconv.AppendInt(out, int64(a.status), 10), ' ')
+		out = append(append(out, http.StatusText(a.status)...), "\r\n"...)
 	}
-	a.last = a.last || a.leaving.Load() || a.header.Get("Connection") == "close"
-	delete(a.header, "Connection")
-	if len(a.header) == 1 {
+	if len(a.header) == 1 { // which most have, and there is nothing to sort and to allocate
 		for name, values := range a.header {
-			a.field(name, values[0])
+			out = appendHeader(out, name, values[0])
 		}
 	} else {
 		for _, name := range slices.Sorted(maps.Keys(a.header)) {
-			a.field(name, a.header[name][0])
+			out = appendHeader(out, name, a.header[name][0])
 		}
 	}
-	a.out = append(append(append(a.out, "Date: "...), a.date...), "\r\n"...)
+	out = append(append(append(out, "Date: "...), a.now()...), "\r\n"...)
 	if a.header["Content-Length"] == nil {
-		a.out = append(strconv.AppendInt(append(a.out, "Content-Length: "...), int64(length), 10), "\r\n"...)
+		out = append(strconv.AppendInt(append(out, "Content-Length: "...), int64(length), 10), "\r\n"...)
 	}
-	if a.last {
-		a.field("Connection", "close")
+	if a.header["Connection"] != nil {
+		a.last = true
+	} else if a.last = a.last || a.leaving.Load(); a.last {
+		out = appendHeader(out, "Connection", "close")
 	}
-	a.out = append(a.out, "\r\n"...)
+	a.pending.text = append(out, "\r\n"...)
 }
 
-func (a *plainAnswer) field(name, value string) {
-	a.out = append(append(append(a.out, name...), ": "...), value...)
-	a.out = append(a.out, "\r\n"...)
+// out is the text that is pending.
+func (a *plainAnswer) out() []byte {
+	if a.pending == nil {
+		a.pending = takeScratch()
+		a.pending.text = a.pending.text[:0]
+	}
+	return a.pending.text
+}
+
+func appendHeader(dst []byte, name, value string) []byte {
+	dst = append(append(append(dst, name...), ": "...), value...)
+	return append(dst, "\r\n"...)
+}
+
+// now is the present time for the header.
+func (a *plainAnswer) now() []byte {
+	if now := time.Now(); now.Unix() != a.second {
+		a.second, a.date = now.Unix(), now.UTC().AppendFormat(a.date[:0], http.TimeFormat)
+	}
+	return a.date
+}
+
+// text appends p, and sends it with what is pending once that is enough.
+func (a *plainAnswer) text(p []byte) {
+	if a.pending.text = append(a.out(), p...); len(a.pending.text) >= sendBytes {
+		a.send()
+	}
 }
 
 // end ends the answer.
@@ -91,14 +121,16 @@ func (a *plainAnswer) end() {
 	a.status, a.begun = 0, false
 }
 
-// send sends what is to be sent, and reports whether the connection takes more.
+// send sends what is pending, and reports whether the connection takes more. A connection that idles holds no buffer.
 func (a *plainAnswer) send() bool {
-	if len(a.out) > 0 && !a.failed {
-		_, err := a.conn.Write(a.out)
+	if a.pending == nil {
+		return !a.failed
+	}
+	if !a.failed {
+		_, err := a.conn.Write(a.pending.text)
 		a.failed = err != nil
 	}
-	if a.out = a.out[:0]; cap(a.out) > maxScratchBytes {
-		a.out = nil
-	}
+	a.pending.giveBack()
+	a.pending = nil
 	return !a.failed
 }

@@ -33,9 +33,9 @@ type plainConn struct {
 	answer  plainAnswer
 	request *http.Request // for the handlers, which look at no more of it than is set here
 	body    bytes.Reader  // of request
-	second  int64         // of Unix time, for which deadlines and date are set
+	second  int64         // of Unix time, for which the deadlines are set; 0: there was no request yet
 	cancel  context.CancelFunc
-	began   atomic.Int64 // when the request that is being answered came, as clock has it; 0: there is none
+	began   atomic.Int64 // when the write that is being answered came, as clock has it; 0: there is none
 }
 
 func newPlainConn(s *Server, conn net.Conn) *plainConn {
@@ -59,9 +59,11 @@ func (c *plainConn) serve() {
 		}
 	}()
 	_ = c.conn.SetReadDeadline(time.Now().Add(headerTimeout))
-	for !c.answer.last && c.request.Context().Err() == nil {
+	for !c.answer.last && !c.answer.failed && c.request.Context().Err() == nil {
 		r, found := readPlain(c.buffer[c.from:c.to])
 		switch {
+		case found == plainAll && r.method != http.MethodGet && !c.answer.send():
+			return // nothing is written for a client that is gone; and no answer waits for a write
 		case found == plainAll:
 			c.answerTo(&r)
 		case found == notPlain || !c.read():
@@ -77,19 +79,26 @@ func (c *plainConn) read() bool {
 	if !c.answer.send() {
 		return false
 	}
-	if c.from < c.to && !c.partial {
+	c.to = copy(c.buffer[:], c.buffer[c.from:c.to])
+	c.from = 0
+	if c.to == len(c.buffer) || c.idle() && c.answer.leaving.Load() {
+		return false
+	}
+	if !c.idle() && !c.partial {
 		c.partial = true
 		_ = c.conn.SetReadDeadline(time.Now().Add(plainPatience))
 	}
-	c.to = copy(c.buffer[:], c.buffer[c.from:c.to])
-	c.from = 0
-	if c.answer.leaving.Load() || c.to == len(c.buffer) {
-		return false
-	}
 	n, err := c.conn.Read(c.buffer[c.to:])
+	if n == 0 && err != nil && !c.idle() && c.answer.leaving.Load() { // leave ended the wait: the rest may come yet
+		_ = c.conn.SetReadDeadline(time.Now().Add(plainPatience))
+		n, err = c.conn.Read(c.buffer[c.to:])
+	}
 	c.to += n
 	return n > 0 || err == nil // an error comes again, here or in net/http
 }
+
+// idle reports whether no request has begun. As net/http has it, fewer than four bytes begin only the first.
+func (c *plainConn) idle() bool { return c.from == c.to || c.second != 0 && c.to-c.from < 4 }
 
 // answerTo appends the answer to r.
 func (c *plainConn) answerTo(r *plainRequest) {
@@ -97,7 +106,9 @@ func (c *plainConn) answerTo(r *plainRequest) {
 	if now.Unix() != c.second || c.partial {
 		c.renew(now)
 	}
-	c.began.Store(int64(clock(now)))
+	if r.method != http.MethodGet {
+		c.began.Store(int64(clock(now)))
+	}
 	c.answer.last = r.last
 	c.request.Method, c.request.ContentLength = r.method, int64(len(r.body))
 	c.body.Reset(r.body)
@@ -113,16 +124,16 @@ func (c *plainConn) answerTo(r *plainRequest) {
 // renew sets what the requests of a second share.
 func (c *plainConn) renew(now time.Time) {
 	c.second, c.partial = now.Unix(), false
-	c.answer.date = now.UTC().AppendFormat(c.answer.date[:0], http.TimeFormat)
 	_ = c.conn.SetReadDeadline(now.Add(plainSlack + idleTimeout))
 	_ = c.conn.SetWriteDeadline(now.Add(plainSlack + writeTimeout))
 }
 
 // handOver gives the connection to net/http, if there is something to do.
 func (c *plainConn) handOver() bool {
-	if !c.answer.send() || c.from == c.to {
+	if !c.answer.send() || c.idle() {
 		return false
 	}
+	c.server.plain.remove(c) // whose leave is not for what net/http has
 	_ = c.conn.SetDeadline(time.Time{})
 	return c.server.gate.handOver(&handedConn{Conn: c.conn, rest: bytes.Clone(c.buffer[c.from:c.to])})
 }
@@ -133,7 +144,7 @@ func (c *plainConn) leave() {
 	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// watch ends the context of a request that has waited for readTimeout, or whose client is gone, and with it the connection. Any
+// watch ends the context of a write that has waited for readTimeout, or whose client is gone, and with it the connection. Any
 // goroutine may call it.
 func (c *plainConn) watch(now time.Time) {
 	began := time.Duration(c.began.Load())
@@ -141,6 +152,7 @@ func (c *plainConn) watch(now time.Time) {
 		return
 	}
 	if waited := clock(now) - began; waited >= readTimeout || waited >= watchInterval && isGone(c.conn) {
+		c.answer.leaving.Store(true)
 		c.cancel()
 	}
 }

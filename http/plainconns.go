@@ -36,6 +36,7 @@ func (p *plainConns) start(c *plainConn) {
 	}()
 }
 
+// remove takes note that c is not plain any more. More than once is harmless.
 func (p *plainConns) remove(c *plainConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,6 +72,9 @@ func (p *plainConns) watch() {
 func (p *plainConns) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.leaving {
+		return // a second time would end what has a little time left
+	}
 	p.leaving = true
 	for c := range p.conns {
 		c.leave()

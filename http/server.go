@@ -19,9 +19,8 @@ import (
 const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 60 * time.Second
-	// readTimeout bounds the arrival of a request, and with it the wait of a write: net/http
-	// keeps reading while a handler runs, and ends the context of the request when that fails. plainConns.watch does so
-	// for plain requests.
+	// readTimeout bounds the arrival of a request, and then the wait of a write. The context of a request ends
+	// earlier when its client is gone: net/http keeps reading while a handler runs, plainConns.watch looks every second.
 	readTimeout = 30 * time.Second
 	// writeTimeout counts from the end of the header. It leaves a write that has waited for all of readTimeout as long
 	// again to be answered.
