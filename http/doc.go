@@ -81,7 +81,7 @@
 // # Plain requests
 //
 // With Listen and Serve, a GET, PUT or DELETE of a key that fits in 8 KiB and has none but the usual fields in its header is read
-// here, not by net/http, which takes more than twice the processor time for it. Any other request goes to net/http, and all that follow on its
+// here, not by net/http, which would take about twice the processor time. Any other request goes to net/http, and all that follow on its
 // connection. Answers are the same, byte for byte; a fuzz test holds that. A program that has ServeHTTP answer its own listener does without.
 //
 // # Limits

@@ -144,6 +144,8 @@ var plainTexts = []string{
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}GET /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n",
+	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 2\r\n\r\n{}GET /v1/kv/k HTTP/1.1\r\nHost: a\r\n\r\n",
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: +2\r\n\r\n{}",
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
 	"PUT /v1/kv/p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /v1/kv/p HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -31,7 +31,7 @@ type plan struct {
 func quickPlan() plan {
 	return plan{
 		set: 200 * time.Millisecond, get: 150 * time.Millisecond, mix: 200 * time.Millisecond, pace: time.Second,
-		rounds: 5, otherRounds: 1, mixRounds: 1, growRounds: 1, opens: 15, kills: 1, pacePairs: 3, otherPacePairs: 1,
+		rounds: 5, otherRounds: 1, mixRounds: 1, growRounds: 1, opens: 9, kills: 1, pacePairs: 3, otherPacePairs: 1,
 		few: []string{pebbleName, lmdbName}, loadTime: time.Minute, fillTime: 10 * time.Second, patience: time.Minute, freeNeeded: 12 << 30,
 	}
 }
