@@ -38,10 +38,10 @@ func TestTorture(t *testing.T) { // alone: it starts processes
 	assert.Regexp(t, `torture: \d+ checks +\d+% \[`, got.stderr)
 	assert.NoDirExists(t, dir)
 	for _, want := range []string{
-		`^held: \d+ kills?, \d+ faults?, [\d,]+ power cuts?, [\d,]+ damaged copies in \d+ s: [\d,]+ acknowledged writes, none lost; ` +
+		`^held: [\d,]+ kills?, [\d,]+ faults?, [\d,]+ power cuts?, [\d,]+ damaged copies in \d+ s: [\d,]+ acknowledged writes, none lost; ` +
 			`[\d,]+ unknown outcomes?, each whole or absent; nothing false was served\n`,
-		`\nkills: \d+ of them while the database was being opened; faults: \d+ of them in the live log\n`,
-		`\ndamaged copies: \d+ opened as they were, \d+ repaired, \d+ with reads refused, \d+ refused\n`,
+		`\nkills: [\d,]+ of them while the database was being opened; faults: [\d,]+ of them in the live log\n`,
+		`\ndamaged copies: [\d,]+ opened as they were, [\d,]+ repaired, [\d,]+ with reads refused, [\d,]+ refused\n`,
 		`\ndisk: .+; a durable write of 4 KiB takes \d+\.\d\d ms \(median\), \d+\.\d\d ms \(99th percentile\)\n`,
 		`trusts the disk to keep what it has acknowledged`, `\nseed: ` + seed + `\n$`,
 	} {
