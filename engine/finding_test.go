@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -42,21 +41,8 @@ func TestFindings(t *testing.T) {
 	rng := rand.New(rand.NewPCG(enginetest.Seed(t, 1), 0))
 	model := map[string]string{}
 	for round := range 300 * enginetest.Times(1, 10) {
-		var b engine.Batch
 		of := 40 << rng.IntN(12) // keys to choose from: sometimes each comes many times, sometimes nearly all are new
-		for i := range 24 + rng.IntN(1000) {
-			key := strconv.Itoa(rng.IntN(of))
-			if rng.IntN(3) == 0 {
-				b.Delete([]byte(key))
-				delete(model, key)
-				continue
-			}
-			value := fmt.Sprint(round, i)
-			b.Set([]byte(key), []byte(value))
-			model[key] = value
-		}
-		_, err := db.Apply(ctx, &b)
-		require.NoError(t, err)
+		applyRandom(t, db, model, rng, 24+rng.IntN(1000), of)
 		require.EqualValues(t, len(model), db.Stats().Keys, "after round %d", round)
 	}
 	snapshot := db.Snapshot()
@@ -71,4 +57,22 @@ func TestFindings(t *testing.T) {
 		requireValue(t, db, key, want)
 	}
 	require.Greater(t, db.Stats().Keys, uint64(10_000))
+}
+
+// applyRandom sets and deletes keys of so many in one batch of n operations, in db and in model.
+func applyRandom(t *testing.T, db *engine.DB, model map[string]string, rng *rand.Rand, n, keys int) {
+	var b engine.Batch
+	for range n {
+		key := strconv.Itoa(rng.IntN(keys))
+		if rng.IntN(3) == 0 {
+			b.Delete([]byte(key))
+			delete(model, key)
+			continue
+		}
+		value := strconv.FormatUint(rng.Uint64(), 36)
+		b.Set([]byte(key), []byte(value))
+		model[key] = value
+	}
+	_, err := db.Apply(ctx, &b)
+	require.NoError(t, err)
 }

@@ -1,14 +1,11 @@
 package engine_test
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/engine/enginetest"
 )
 
@@ -25,20 +22,7 @@ func TestReplayOfFewKeys(t *testing.T) {
 			if round == 5 {
 				require.NoError(t, db.Checkpoint(ctx)) // some are in the base
 			}
-			var b engine.Batch
-			for i := range 1 + rng.IntN(2000) {
-				key := strconv.Itoa(rng.IntN(keys))
-				if rng.IntN(3) == 0 {
-					b.Delete([]byte(key))
-					delete(model, key)
-					continue
-				}
-				value := fmt.Sprint(round, i)
-				b.Set([]byte(key), []byte(value))
-				model[key] = value
-			}
-			_, err := db.Apply(ctx, &b)
-			require.NoError(t, err)
+			applyRandom(t, db, model, rng, 1+rng.IntN(2000), keys)
 		}
 		db = killed(t, db, opts)
 		require.NotZero(t, db.Stats().Recovery.Operations)
