@@ -16,7 +16,7 @@ import (
 // logTurn is how long one of two ways to write has its turn.
 const logTurn = 200 * time.Millisecond
 
-// BenchmarkLogWrite writes frames of several sizes to a prepared log in the two ways that the engine has: one O_DSYNC write (ours in the
+// BenchmarkLogWrite writes frames of several sizes to a prepared log in two ways: one O_DSYNC write, as the engine does (ours in the
 // figures), or pieces that are flushed one by one and an fdatasync (the limit). Where the ratio falls below 1 the engine should change over.
 func BenchmarkLogWrite(b *testing.B) {
 	for size := int64(4 << 10); size <= 64<<20; size *= 4 {

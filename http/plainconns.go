@@ -2,6 +2,8 @@ package http
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -57,12 +59,15 @@ const watchInterval = time.Second
 // watch looks after requests that take long: one timer does it for all, so that a request that takes none has nothing to set up
 // for it.
 func (p *plainConns) watch() {
-	now := time.Now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
+	conns := slices.Collect(maps.Keys(p.conns))
+	p.mu.Unlock()
+	now := time.Now()
+	for _, c := range conns { // it may ask the system, which nobody who connects shall wait for
 		c.watch(now)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.conns) > 0 {
 		p.watching.Reset(watchInterval)
 	}
