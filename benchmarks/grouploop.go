@@ -28,10 +28,10 @@ type GroupLoop struct {
 	ops  atomic.Int64 // in open; read without mu
 
 	// These belong to the flusher.
-	lastOps int64
-	spare   []byte // the buffer of the next group
-	groups  int64
-	total   int64 // operations in all groups
+	hoped  int64  // operations that the next group should have: those of the last one, and those that wait already
+	spare  []byte // the buffer of the next group
+	groups int64
+	total  int64 // operations in all groups
 }
 
 type loopGroup struct {
@@ -43,7 +43,7 @@ type loopGroup struct {
 const (
 	loopHeaderLen   = 24 // length, operations, checksum
 	loopYields      = 2
-	loopGatherTime  = 50 * time.Microsecond
+	loopGatherTime  = 100 * time.Microsecond
 	loopRecordExtra = 24 // what a record has beside key and value, in bytes
 )
 
@@ -94,24 +94,24 @@ func (l *GroupLoop) flush() {
 		l.open = newLoopGroup(l.spare)
 		l.ops.Store(0)
 		l.mu.Unlock()
-		l.lastOps = ops
 		g.seal(ops)
 		g.err = l.log.write(g.frame)
+		l.hoped = ops + l.ops.Load()
 		l.spare = g.frame
 		l.groups, l.total = l.groups+1, l.total+ops
 		close(g.done)
 	}
 }
 
-// gather yields to the writers until as many operations have come as the last group had, two yields in a row have brought
-// none, or 50 µs have passed.
+// gather yields to the writers until as many operations have come as there is hope for, two yields in a row have brought
+// none, or 100 µs have passed.
 func (l *GroupLoop) gather() {
 	ops := l.ops.Load()
-	if ops >= l.lastOps {
+	if ops >= l.hoped {
 		return
 	}
 	started := time.Now()
-	for fruitless := 0; ops < l.lastOps && fruitless < loopYields && time.Since(started) < loopGatherTime; {
+	for fruitless := 0; ops < l.hoped && fruitless < loopYields && time.Since(started) < loopGatherTime; {
 		runtime.Gosched()
 		before := ops
 		if ops = l.ops.Load(); ops == before {

@@ -94,6 +94,15 @@ func (r *Reader) Probe(key []byte) Probe {
 	return p
 }
 
+// Ask asks the processor for the record that Get of a probe is likely to read, and does not wait for it: whoever looks up many keys asks for all of them first. It reads
+// the bucket, as Get does, but verifies nothing.
+func (r *Reader) Ask(p Probe) {
+	bucket := r.data[r.bucketsAt+p.bucket*format.BucketLen:]
+	if mask := format.Candidates(bucket, p.hash); mask != 0 {
+		mmapio.PrefetchAt(r.data, format.SlotAt(bucket, bits.TrailingZeros(mask)).Offset())
+	}
+}
+
 // Get finds the key of a probe, with one bucket and one record to read as a rule, and stores its record; ok is false if there is none, and then record is no
 // answer. It allocates nothing. See the package comment about what the record points into.
 func (r *Reader) Get(p Probe, key []byte, record *Record) (ok bool, err error) {

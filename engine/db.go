@@ -34,7 +34,7 @@ type DB struct {
 	mustRotate bool                // a rotation has failed midway: nothing may be written to live any more
 	tail       format.Predecessor  // what the next log says of the newest one; End, Position and Commit count only without live
 	epochs     []format.EpochStart // constant while open
-	entering   []entering          // the records of the group that is being committed
+	changes    []change            // the records of the group that is being committed
 
 	applied    atomic.Uint64 // sequence of the last operation applied
 	epoch      atomic.Uint64 // of new operations; constant while open

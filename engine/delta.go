@@ -175,6 +175,18 @@ func (d *delta) fetch(hash uint64, key, small, dst []byte) (rec format.Record, o
 	return format.Record{}, dst, false, nil
 }
 
+// ask asks the processor for the record that a search of the hash would read first, and does not wait for it. It is false if there is none. It reads nothing that is
+// mapped.
+func (d *delta) ask(hash uint64) bool {
+	s := d.table.search(hash)
+	slot, place := s.next()
+	if slot == nil {
+		return false
+	}
+	mmapio.PrefetchAt(d.memory.Bytes(), uint64(place)*placeUnit)
+	return true
+}
+
 // state is what a record says of its key. The zero state is that of a key without a record.
 type state struct {
 	kind     format.Kind
@@ -184,24 +196,23 @@ type state struct {
 // set reports whether the key is set at an engine time.
 func (s state) set(t int64) bool { return s.kind == format.KindSet && !dueAt(s.deadline, t) }
 
-// put enters the record of key at a place, and returns the state of the key before it, the zero state if it had no record here. found is what find has
-// found, or nothing. The holder of the pipeline only.
-func (d *delta) put(hash uint64, key []byte, found *finding, place int64) (before state, err error) {
-	if found.replace(d.table, hash, place) {
-		return found.state, nil
+// put enters the record of a change, and returns the state of the key before it, the zero state if it had no record here. The holder of the pipeline only.
+func (d *delta) put(c *change) (before state, err error) {
+	if c.found.replace(d.table, c.hash, c.place) {
+		return c.found.state, nil
 	}
-	s := d.table.search(hash)
+	s := d.table.search(c.hash)
 	for slot, other := s.next(); slot != nil; slot, other = s.next() {
-		before, same, err := d.sameKey(other, key)
+		before, same, err := d.sameKey(other, c.key)
 		if err != nil {
 			d.condemn(other, err)
 		}
 		if same {
-			slot.Store(slotOf(hash, place))
+			slot.Store(slotOf(c.hash, c.place))
 			return before, nil
 		}
 	}
-	return state{}, d.table.insert(hash, place)
+	return state{}, d.table.insert(c.hash, c.place)
 }
 
 // sameKey reports whether the record at a place is one of key, and what it says. A record that cannot be read

@@ -54,7 +54,7 @@ func TestDeltaTellsKeysOfOneHashApart(t *testing.T) {
 		start, err := d.attach(f, &id)
 		require.NoError(t, err)
 		for i, o := range ops {
-			before, err := d.put(hash, o.key, new(finding), (start+at[i])/placeUnit)
+			before, err := d.put(&change{hash: hash, key: o.key, place: (start + at[i]) / placeUnit})
 			require.NoError(t, err)
 			switch was, known := want[string(o.key)]; {
 			case !known:
@@ -92,7 +92,7 @@ func TestDeltaMeetsDamage(t *testing.T) {
 	start, err := d.attach(f, &id)
 	require.NoError(t, err)
 	for i, o := range ops {
-		_, err := d.put(d.hash(o.key), o.key, new(finding), (start+at[i])/placeUnit)
+		_, err := d.put(&change{hash: d.hash(o.key), key: o.key, place: (start + at[i]) / placeUnit})
 		require.NoError(t, err)
 	}
 	_, err = f.WriteAt([]byte{0xFF}, at[0]+8)
@@ -127,7 +127,7 @@ func TestFindBesideEnter(t *testing.T) {
 	start, err := d.attach(f, &id)
 	require.NoError(t, err)
 	places := []int64{(start + at[0]) / placeUnit, (start + at[1]) / placeUnit}
-	enter := func(i int) { _, _ = d.put(hash, key, new(finding), places[i%2]) }
+	enter := func(i int) { _, _ = d.put(&change{hash: hash, key: key, place: places[i%2]}) }
 	enter(0)
 
 	stop, stopped := make(chan struct{}), make(chan struct{})

@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/tongpengdl/small-db/engine"
 	"github.com/tongpengdl/small-db/engine/enginetest"
+	"github.com/tongpengdl/small-db/format"
 )
 
 // TestFindings: what is found of the keys of a large group while it is being written holds when the group is entered, whatever the group itself does to them: keys
@@ -57,6 +60,48 @@ func TestFindings(t *testing.T) {
 		requireValue(t, db, key, want)
 	}
 	require.Greater(t, db.Stats().Keys, uint64(10_000))
+}
+
+// TestLargeGroupOverCutCheckpoint: a group whose keys are looked up together goes on over a checkpoint that was cut short: what it sets can be read, before and after
+// the file is back.
+func TestLargeGroupOverCutCheckpoint(t *testing.T) {
+	const keys = 4000
+	opts := quiet(t)
+	opts.Dir = inMemory(t)
+	db, err := engine.Open(opts)
+	require.NoError(t, err)
+	group := func(from, to int, value string) {
+		var b engine.Batch
+		for i := from; i < to; i++ {
+			b.Set([]byte(strconv.Itoa(i)), []byte(value))
+		}
+		_, err := db.Apply(ctx, &b)
+		require.NoError(t, err)
+	}
+	group(0, keys, string(bytesOf("v", 100)))
+	require.NoError(t, db.Checkpoint(ctx))
+	checkpoints, err := filepath.Glob(filepath.Join(opts.Dir, "checkpoint.*"))
+	require.NoError(t, err)
+	intact := files(t, opts.Dir)
+	for _, name := range checkpoints {
+		require.NoError(t, os.Truncate(name, format.BlockSize))
+	}
+
+	for i := 0; i < keys; i += 100 {
+		group(i, i+100, "new")
+	}
+	for i := range keys {
+		requireValue(t, db, strconv.Itoa(i), "new")
+	}
+	require.NoError(t, db.Close())
+	for _, name := range checkpoints {
+		require.NoError(t, os.WriteFile(name, intact[filepath.Base(name)], 0o600))
+	}
+	db = enginetest.Open(t, opts)
+	for i := range keys {
+		requireValue(t, db, strconv.Itoa(i), "new")
+	}
+	require.EqualValues(t, keys, db.Stats().Keys)
 }
 
 // applyRandom sets and deletes keys of so many in one batch of n operations, in db and in model.

@@ -48,7 +48,7 @@ func newOrderedDelta(t *testing.T, n, perLog int, draw func(i int) []byte) *orde
 		require.NoError(t, err)
 		for i := range ops {
 			place := (start + at[i]) / placeUnit
-			_, err := d.put(d.hash(ops[i].key), ops[i].key, new(finding), place)
+			_, err := d.put(&change{hash: d.hash(ops[i].key), key: ops[i].key, place: place})
 			require.NoError(t, err)
 			d.references.append(place)
 			o.keys, o.places = append(o.keys, ops[i].key), append(o.places, place)

@@ -61,7 +61,7 @@ type pipeline struct {
 	wake     chan struct{}
 	finished chan struct{} // closed when the flusher has ended
 
-	lastOps int   // operations in the last group; the holder's
+	hoped   int   // operations that the next group should have: those of the last one, whose writers may come again, and those that wait; the holder's
 	own     group // of a writer that commits by itself; the holder's
 	ownList [1]*request
 	limit   pipelineLimit
@@ -77,7 +77,7 @@ const (
 	// gatherYields is how many yields in a row may bring no operation before the flusher takes the group.
 	gatherYields = 2
 	// gatherTime is how long the flusher waits for a group to gather at the most.
-	gatherTime = 50 * time.Microsecond
+	gatherTime = 100 * time.Microsecond
 )
 
 func newPipeline(limit pipelineLimit, commit func(*group) error) *pipeline {
@@ -233,6 +233,7 @@ func (p *pipeline) withdraw(g *group, r *request) bool {
 // commitOwn commits a request whose writer has just taken the pipeline, and gives it back or on.
 func (p *pipeline) commitOwn(r *request) error {
 	defer p.passOn() // if commit panics, too
+	p.hoped = len(r.ops)
 	p.ownList[0] = r
 	p.own = group{requests: p.ownList[:], ops: len(r.ops), weight: r.weight}
 	return p.run(&p.own)
@@ -257,7 +258,6 @@ func (p *pipeline) giveBack() {
 
 // run does what a group asks for. The caller is the holder.
 func (p *pipeline) run(g *group) error {
-	p.lastOps = g.ops
 	if task := g.requests[0].task; task != nil {
 		return task()
 	}
@@ -270,6 +270,7 @@ func (p *pipeline) flush() {
 	for range p.wake {
 		for g := p.take(); g != nil; g = p.take() {
 			g.err = p.run(g)
+			p.hoped = g.ops + int(p.waiting.Load())
 			close(g.done)
 			p.wasRead(g) // it may have failed before
 		}
@@ -294,11 +295,12 @@ func (p *pipeline) take() *group {
 	return g
 }
 
-// gather yields to the writers until as many operations have come as the last group had, or no more come.
+// gather yields to the writers until as many operations have come as there is hope for, or no more come. (Seen: without those that waited already in that hope, and
+// with half of gatherTime, groups of 256 writers had 160 operations instead of 186, and a tenth fewer were committed in a second.)
 func (p *pipeline) gather() {
 	var started time.Time
 	ops := int(p.waiting.Load())
-	for fruitless := 0; ops < p.lastOps && fruitless < gatherYields; {
+	for fruitless := 0; ops < p.hoped && fruitless < gatherYields; {
 		if started.IsZero() {
 			started = time.Now()
 		} else if time.Since(started) > gatherTime {

@@ -3,6 +3,9 @@ package engine
 import (
 	"errors"
 	"sync/atomic"
+	"unsafe"
+
+	"github.com/tongpengdl/small-db/mmapio"
 )
 
 // table is a hash table of 8-byte slots with one writer and any number of
@@ -103,6 +106,11 @@ func slotOf(hash uint64, place int64) uint64 { return hash&^placeMask | uint64(p
 
 // segment returns the segment in which the slots of hash lie.
 func (t *table) segment(hash uint64) *segment { return t.dir.Load().of(hash).Load() }
+
+// ask asks the processor for the first slots of a hash, and does not wait for them.
+func (t *table) ask(hash uint64) {
+	mmapio.Prefetch((*byte)(unsafe.Pointer(&t.segment(hash).slots[home(hash)])))
+}
 
 // insert stores a new slot. The writer only.
 func (t *table) insert(hash uint64, place int64) error {

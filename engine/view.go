@@ -76,30 +76,29 @@ func recordOf(rec *format.Record) ckpt.Record {
 	return ckpt.Record{Seq: rec.Seq, Expiry: rec.Expiry, Key: rec.Key, Value: rec.Value}
 }
 
-// enter makes the record of key at a place of the delta visible, and keeps the count of keys. found is what find has found of the key in this view, or
-// nothing. The record is of a frame of engine time now. The holder of the pipeline only.
-func (v *view) enter(hash uint64, key []byte, found *finding, is state, place, now int64) error {
+// enter makes the record of a change visible, and keeps the count of keys. The holder of the pipeline only.
+func (v *view) enter(c *change) error {
 	d := v.delta
-	was, err := d.put(hash, key, found, place)
+	was, err := d.put(c)
 	if err != nil {
 		return err
 	}
-	d.references.append(place)
+	d.references.append(c.place)
 	if was.kind == 0 {
-		if was = found.state; found.segment == nil {
-			was, _ = v.below(hash, key) // damage there is for readers of the key to meet; the count is then off by one
+		if was = c.found.state; c.found.segment == nil {
+			was, _ = v.below(c.hash, c.key) // damage there is for readers of the key to meet; the count is then off by one
 		}
 	}
-	if was.set(now) {
+	if was.set(c.now) {
 		d.net.Add(-1)
 		if was.deadline != 0 {
 			d.deadlines.remove(was.deadline)
 		}
 	}
-	if is.kind == format.KindSet {
+	if c.is.kind == format.KindSet {
 		d.net.Add(1)
-		if is.deadline != 0 {
-			d.deadlines.add(is.deadline)
+		if c.is.deadline != 0 {
+			d.deadlines.add(c.is.deadline)
 		}
 	}
 	return nil

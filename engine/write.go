@@ -121,15 +121,14 @@ func (db *DB) commitGroup(g *group) error {
 		}
 	}
 	frame := db.frame(g, now)
-	at := db.live.framer.Offset()
-	wait := db.findAll(frame)
+	wait := db.lookUp()
 	err := db.persist(frame)
 	wait()
 	if err != nil {
 		return err
 	}
 	db.applied.Store(db.live.framer.Position().Seq) // before readers see it: see Version
-	if err := db.enter(frame, at, now); err != nil {
+	if err := db.enter(len(frame)); err != nil {
 		return db.fail(err)
 	}
 	db.count(g)
@@ -164,7 +163,7 @@ func (db *DB) stamp() error {
 
 // count keeps the counters, and wakes the checkpointer when a checkpoint may have become due.
 func (db *DB) count(g *group) {
-	ops := uint64(len(db.entering))
+	ops := uint64(len(db.changes))
 	db.operations.Add(ops)
 	first := db.updates.Add(ops) == ops // since the last checkpoint
 	db.groups.Add(1)
@@ -174,24 +173,17 @@ func (db *DB) count(g *group) {
 	}
 }
 
-// entering is a record of the group that is being committed.
-type entering struct {
-	at     int64 // offset in the frame
-	expiry int64
-	hash   uint64
-	found  finding // what findAll found of the key
-}
-
-// keepEntering is the operations of a group up to which its list is kept for the next one: 64 bytes each.
-const keepEntering = 1 << 16
+// keepChanges is the operations of a group up to which its list is kept for the next one: some 100 bytes each.
+const keepChanges = 1 << 15
 
 // frame builds the frame of a group. From here on what the requests point to is not read any more.
 func (db *DB) frame(g *group, now int64) []byte {
 	defer db.pipeline.wasRead(g)
-	if db.entering = db.entering[:0]; cap(db.entering) > keepEntering {
-		db.entering = nil
+	if db.changes = db.changes[:0]; cap(db.changes) > keepChanges {
+		db.changes = nil
 	}
 	framer := db.live.framer
+	start := db.live.start + framer.Offset()
 	framer.Begin(db.epoch.Load(), db.applied.Load(), now)
 	for _, r := range g.requests {
 		if r.err != nil {
@@ -200,25 +192,38 @@ func (db *DB) frame(g *group, now int64) []byte {
 		for i := range r.ops {
 			o := &r.ops[i]
 			at := framer.Add(&format.Record{Kind: o.kind, Expiry: o.expiry, Key: o.key, Value: o.value})
-			db.entering = append(db.entering, entering{at: int64(at), expiry: o.expiry, hash: maphash.Bytes(db.seed, o.key)})
+			db.changes = append(db.changes, change{hash: maphash.Bytes(db.seed, o.key), is: state{o.kind, o.expiry}, place: (start + int64(at)) / placeUnit, now: now})
 		}
 	}
-	return framer.End()
+	frame := framer.End()
+	for i := range db.changes { // what the requests point to may be gone when they are entered
+		c := &db.changes[i]
+		c.key, _ = format.RecordKey(frame[c.place*placeUnit-start:])
+	}
+	return frame
 }
 
-// enter makes the records of a durable frame of engine time now, at offset of the live log, visible.
-func (db *DB) enter(frame []byte, offset, now int64) error {
+// lookUp finds the keys of the group that is being written: the processors would idle meanwhile, and writers wait for what is done afterwards. Until wait
+// returns nothing may be entered. A checkpoint that is completed meanwhile changes where a key is found, and not what is found. The holder of the pipeline only.
+func (db *DB) lookUp() (wait func()) {
+	if len(db.changes) < findLeast {
+		return func() {}
+	}
+	var looking sync.WaitGroup
+	looking.Go(func() { db.view.Load().findAll(db.changes) })
+	return looking.Wait
+}
+
+// enter makes the records of the group, which is durable in a frame of so many bytes, visible.
+func (db *DB) enter(frame int) error {
 	v := db.view.Load()
 	defer runtime.KeepAlive(v)
-	base := db.live.start + offset
-	for i := range db.entering {
-		e := &db.entering[i]
-		key, kind := format.RecordKey(frame[e.at:])
-		if err := v.enter(e.hash, key, &e.found, state{kind, e.expiry}, (base+e.at)/placeUnit, now); err != nil {
+	for i := range db.changes {
+		if err := v.enter(&db.changes[i]); err != nil {
 			return err
 		}
 	}
-	v.delta.bytes.Add(int64(len(frame)))
+	v.delta.bytes.Add(int64(frame))
 	v.delta.references.publish()
 	return nil
 }

@@ -21,6 +21,9 @@ func TestPrefetchIsNoAccess(t *testing.T) {
 	truncate(t, d, "a", pageSize)
 	mmapio.Prefetch(&m.Bytes()[pageSize])
 	mmapio.Prefetch(&m.Bytes()[0])
+	for _, at := range []uint64{0, pageSize - 1, pageSize, 2*pageSize - 100, 2*pageSize - 1, 2 * pageSize, 1 << 63, 1<<64 - 1} {
+		mmapio.PrefetchAt(m.Bytes(), at)
+	}
 	runtime.KeepAlive(nothing)
 	runtime.KeepAlive(m)
 }
