@@ -183,9 +183,12 @@ func (d *delta) ask(hash uint64) bool {
 	if slot == nil {
 		return false
 	}
-	mmapio.PrefetchAt(d.memory.Bytes(), uint64(place)*placeUnit)
+	d.askRecord(place)
 	return true
 }
+
+// askRecord asks the processor for the record at a place, and does not wait for it.
+func (d *delta) askRecord(place int64) { mmapio.PrefetchAt(d.memory.Bytes(), uint64(place)*placeUnit) }
 
 // state is what a record says of its key. The zero state is that of a key without a record.
 type state struct {

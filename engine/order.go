@@ -79,6 +79,9 @@ func (d *delta) sort(from, to int) (r *run, err error) {
 	if err := d.references.places(from, to, s.add); err != nil {
 		return nil, err
 	}
+	if err := s.read(); err != nil {
+		return nil, err
+	}
 	return s.run(), nil
 }
 
@@ -95,16 +98,11 @@ func (d *delta) sortedKeys(interrupted func() error) (r *run, err error) {
 	}
 	defer runtime.KeepAlive(d)
 	defer mmapio.Recover(mmapio.Arm(), &err)
-	s := sorter{delta: d, items: make([]sortItem, 0, d.table.entries.Load())}
-	err = d.table.places(func(place int64) error {
-		if interrupted != nil && len(s.items)%interruptStride == 0 {
-			if err := interrupted(); err != nil {
-				return err
-			}
-		}
-		return s.add(place)
-	})
-	if err != nil {
+	s := sorter{delta: d, interrupted: interrupted, items: make([]sortItem, 0, d.table.entries.Load())}
+	if err := d.table.places(s.add); err != nil {
+		return nil, err
+	}
+	if err := s.read(); err != nil {
 		return nil, err
 	}
 	r = s.run()

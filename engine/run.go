@@ -49,9 +49,11 @@ func newRun(of, entries, keyBytes int) *run {
 
 // sorter brings records of a delta into key order.
 type sorter struct {
-	delta *delta
-	keys  []byte
-	items []sortItem
+	delta       *delta
+	interrupted func() error // says why to give up; asked now and then; nil if nothing does
+	asked       []int64      // places of records that are not read yet
+	keys        []byte
+	items       []sortItem
 }
 
 // sortItem is a record on its way into a run.
@@ -61,15 +63,32 @@ type sortItem struct {
 	start, end int    // of its key in keys
 }
 
-// add reads and verifies the record at a place, and takes its key. The caller is inside a guard.
+// add adds the record at a place. It asks the processor for it and reads it some records later, or in read. The caller is inside a guard.
 func (s *sorter) add(place int64) error {
-	rec, err := s.delta.record(place)
-	if err != nil {
-		return err
+	s.delta.askRecord(place)
+	if s.asked = append(s.asked, place); len(s.asked) < interruptStride {
+		return nil
 	}
-	start := len(s.keys)
-	s.keys = append(s.keys, rec.Key...)
-	s.items = append(s.items, sortItem{place: place, start: start, end: len(s.keys)})
+	return s.read()
+}
+
+// read reads and verifies the records that were asked for, and takes their keys. It comes after the last add. The caller is inside a guard.
+func (s *sorter) read() error {
+	if s.interrupted != nil {
+		if err := s.interrupted(); err != nil {
+			return err
+		}
+	}
+	for _, place := range s.asked {
+		rec, err := s.delta.record(place)
+		if err != nil {
+			return err
+		}
+		start := len(s.keys)
+		s.keys = append(s.keys, rec.Key...)
+		s.items = append(s.items, sortItem{place: place, start: start, end: len(s.keys)})
+	}
+	s.asked = s.asked[:0]
 	return nil
 }
 
@@ -159,6 +178,17 @@ type runCursor struct {
 	delta *delta
 	run   *run
 	i     int
+}
+
+// askAhead is how many entries before its turn a record is asked for. (Seen: a scan of 1 M keys of the delta took 370 to 430 ns for each, and 190 to 240 ns so.)
+const askAhead = 8
+
+// step moves by one entry, up or down, and asks the processor for a record that comes soon: in key order they lie anywhere in the logs.
+func (c *runCursor) step(by int) {
+	c.i += by
+	if ahead := c.i + askAhead*by; uint(ahead) < uint(c.run.len()) {
+		c.delta.askRecord(c.run.places[ahead])
+	}
 }
 
 // record copies the record of the entry to buf, which grows as needed and is returned, and verifies the copy. The caller is inside a guard.

@@ -173,7 +173,7 @@ func (w *walk) pass(key []byte, from int) error {
 	for i := range w.runs {
 		c := &w.runs[i]
 		if uint(c.i) < uint(c.run.len()) && bytes.Equal(c.run.key(c.i), key) {
-			c.i += step
+			c.step(step)
 		}
 	}
 	if w.baseKey == nil || from >= 0 && !bytes.Equal(w.baseKey, key) {

@@ -113,13 +113,13 @@ func (b *bench) overBase(e *entrant, n uint64, c *keyCurves) error {
 	if err := b.point(c.set, "64 writers", x, e, agent.Request{Do: agent.Set, N: n, Workers: setsOfMany, For: b.set}); err != nil {
 		return err
 	}
-	return e.do(agent.Request{Do: agent.Compact}) // the delta that is filled next starts empty
+	return e.do(agent.Request{Do: agent.Compact, Weigh: true}) // the delta that is filled next starts empty
 }
 
 // overDelta fills the delta and reads. It returns what filled it.
 func (b *bench) overDelta(e *entrant, n uint64, c *keyCurves) (*agent.Reply, error) {
 	b.seed++
-	filled, err := e.agent.Do(agent.Request{Do: agent.Fill, N: n, Seed: b.seed, Part: 1, For: b.fillTime})
+	filled, err := e.agent.Do(agent.Request{Do: agent.Fill, N: n, Seed: b.seed, Part: 1, For: b.fillTime, Weigh: true})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (b *bench) overDelta(e *entrant, n uint64, c *keyCurves) (*agent.Reply, err
 
 // checkpointAt makes a checkpoint of base and delta.
 func (b *bench) checkpointAt(e *entrant, n uint64, filled *agent.Reply, c *keyCurves) error {
-	reply, err := e.agent.Do(agent.Request{Do: agent.Compact})
+	reply, err := e.agent.Do(agent.Request{Do: agent.Compact, Weigh: true})
 	if err != nil {
 		return err
 	}

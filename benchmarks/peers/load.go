@@ -46,7 +46,7 @@ func (b *bench) loadOne(r *rival.Rival, dir string, n uint64) error {
 	if err != nil {
 		return err
 	}
-	compact, err := e.agent.Do(agent.Request{Do: agent.Compact})
+	compact, err := e.agent.Do(agent.Request{Do: agent.Compact, Weigh: true})
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (b *bench) loadOne(r *rival.Rival, dir string, n uint64) error {
 }
 
 func (b *bench) load(e *entrant, n uint64) (*agent.Reply, error) {
-	load, err := e.agent.Do(agent.Request{Do: agent.Load, N: n, For: b.loadTime})
+	load, err := e.agent.Do(agent.Request{Do: agent.Load, N: n, For: b.loadTime, Weigh: true})
 	if err == nil && load.Ops < n {
 		return nil, fmt.Errorf("%w: %d of %d keys in %s", errSlow, load.Ops, n, load.Took.Round(time.Second))
 	}

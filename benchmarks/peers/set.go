@@ -64,7 +64,7 @@ func (b *bench) setRounds(entrants []*entrant, writers int) (turns, error) {
 		entrants = slices.DeleteFunc(slices.Clone(entrants), func(e *entrant) bool { return e.name == writeLoopName })
 	}
 	b.say("set, writers %d", writers)
-	t, err := b.rounds(entrants, b.plan.rounds, b.otherRounds, agent.Request{Do: agent.Set, N: b.keys, Workers: writers, For: b.set})
+	t, err := b.rounds(entrants, b.plan.rounds, b.otherRounds, agent.Request{Do: agent.Set, N: b.keys, Workers: writers, For: b.set, Weigh: true})
 	if err != nil {
 		return nil, err
 	}

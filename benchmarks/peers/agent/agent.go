@@ -27,7 +27,6 @@ type Agent struct {
 	out     *os.File
 	encoder *json.Encoder
 	decoder *json.Decoder
-	written int64 // bytes written up to the last reply
 }
 
 // Start starts this program again, as an agent; its main must call ServeIfAsked. It is killed when ctx ends.
@@ -71,7 +70,6 @@ func (a *Agent) Do(r Request) (*Reply, error) {
 	if reply.Error != "" {
 		return nil, fmt.Errorf("%s: %s: %s", a.Name, r.Do, reply.Error)
 	}
-	reply.Written, a.written = max(reply.Written-a.written, 0), reply.Written // a server that has ended counts no more
 	return reply, nil
 }
 
@@ -93,7 +91,7 @@ func (a *Agent) watch(r Request) (end func()) {
 
 // Close closes the store and ends the process.
 func (a *Agent) Close() (*Reply, error) {
-	reply, err := a.Do(Request{Do: Close})
+	reply, err := a.Do(Request{Do: Close, Weigh: true})
 	return reply, errors.Join(err, a.end())
 }
 

@@ -22,6 +22,7 @@ type Request struct {
 	Workers int           // goroutines
 	For     time.Duration // how long
 	Warm    bool          // read the store's files first
+	Weigh   bool          // Reply.Written is wanted: wait for a quiet disk first
 	Miss    bool          // Get: keys that were never set
 	Gone    bool          // Get: keys that were deleted
 	Mix     string        // Mix: the YCSB workload, a letter
@@ -67,7 +68,7 @@ type Reply struct {
 	Took      time.Duration
 	CPU       time.Duration // of the agent, in user and kernel mode
 	Latencies []byte        // a histogram in ns, encoded; see Histogram
-	Written   int64         // bytes written to the disk since the reply before, by the agent or its server
+	Written   int64         // bytes written to the disk, if that was wanted
 	Times     []time.Duration
 	Rotations []time.Duration // Grow: the sets that have changed the log; they count in none of the other times
 	CPUTimes  []time.Duration // Grow: the most processor time of a set in each step

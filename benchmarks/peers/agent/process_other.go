@@ -8,7 +8,11 @@ import "time"
 
 func residentBytes([]int) int64 { return 0 }
 
-func writtenBytes([]int) int64 { return 0 }
+func diskWritten(string) int64 { return 0 }
+
+func settle(string) {}
+
+func flush(string) {}
 
 func diskBytes(string) (present, unlinked int64) { return 0, 0 }
 

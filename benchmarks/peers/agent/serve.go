@@ -50,14 +50,30 @@ func (s *server) serve(in io.Reader, out io.Writer) error {
 			return err
 		}
 		reply := new(Reply)
-		if err := s.do(&request, reply); err != nil {
+		if err := s.weigh(&request, reply); err != nil {
 			reply.Error = err.Error()
 		}
-		reply.Written = writtenBytes(s.pids())
 		if err := encoder.Encode(reply); err != nil {
 			return err
 		}
 	}
+}
+
+// weigh does what is asked for, and counts what is written to the disk for it, if that is wanted. Others wait meanwhile, so what the
+// disk was given is of this store.
+func (s *server) weigh(r *Request, reply *Reply) error {
+	if r.Dir != "" {
+		s.dir = r.Dir
+	}
+	if !r.Weigh {
+		return s.do(r, reply)
+	}
+	settle(s.dir)
+	before := diskWritten(s.dir)
+	err := s.do(r, reply)
+	flush(s.dir)
+	reply.Written = diskWritten(s.dir) - before
+	return err
 }
 
 func (s *server) do(r *Request, reply *Reply) error {
@@ -72,9 +88,6 @@ func (s *server) do(r *Request, reply *Reply) error {
 	}
 	if (s.store == nil) != (r.Do == Open || r.Do == Reopen) {
 		return errors.New("the store must be open, but for opening it")
-	}
-	if r.Dir != "" {
-		s.dir = r.Dir
 	}
 	if r.Warm {
 		if err := s.cacheFiles(); err != nil {
