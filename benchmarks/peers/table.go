@@ -1,11 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/tongpengdl/small-db/benchmarks"
 	"github.com/tongpengdl/small-db/benchmarks/peers/agent"
 	"github.com/tongpengdl/small-db/benchmarks/peers/report"
 	"github.com/tongpengdl/small-db/benchmarks/peers/rival"
@@ -15,6 +17,7 @@ const (
 	// growthFactor is how many new keys are set for each key of the run.
 	growthFactor = 4
 	growthSteps  = 40
+	growthRounds = 5  // new databases
 	growthValue  = 16 // bytes
 )
 
@@ -26,79 +29,86 @@ func (b *bench) growthSection() error {
 	n := growthFactor * b.keys
 	step := max(1, n/growthSteps)
 	part := &report.Part{Title: "Growth of the delta's table", Text: "One goroutine sets " + count(n) + " new keys, one after the other, without syncs and checkpoints, so that only the growth of " +
-		"the table can delay a set; then it sets the same keys again, which grows nothing and otherwise does the same, changes of the log included: those are counted apart. What is slow in both is not the table's growth, and the processor time of a set does not count what other programs delay. " +
+		"the table can delay a set; then it sets the same keys again, which grows nothing and otherwise does the same, changes of the log included: those are counted apart. " +
+		"All of it in " + fmt.Sprint(growthRounds) + " new databases, of which the medians are shown: what the growth costs comes at the same number of keys in each of them, and what the machine does to a program now and then does not. " +
 		"The bound on what the growth may cost a set is 5 ms."}
+	b.results.AddPart(part)
+	part.Facts.Heads = []string{"new keys", "the same keys again"}
+	turns := make([][]*agent.Reply, len(part.Facts.Heads)) // of each, one for each database
+	var heap [2][]float64
+	for range growthRounds {
+		if err := b.growTable(agent.Request{Do: agent.Grow, N: n, Size: growthValue, Step: step}, turns, &heap); err != nil {
+			return err
+		}
+	}
 	slowest := part.Curve(report.Curve{Name: "Slowest of " + count(step) + " sets while the table grows", X: "keys set", Unit: report.Micros})
 	processor := part.Curve(report.Curve{Name: "Most processor time of " + count(step) + " sets while the table grows", X: "keys set", Unit: report.Micros})
-	part.Facts.Heads = []string{"new keys", "the same keys again"}
-	b.results.AddPart(part)
+	for t, line := range part.Facts.Heads {
+		for i := range turns[t][0].Times {
+			x := float64(uint64(i+1) * step)
+			slowest.Add(line, x, median(turns[t], func(r *agent.Reply) float64 { return micros(r.Times[i]) }))
+			processor.Add(line, x, median(turns[t], func(r *agent.Reply) float64 { return micros(r.CPUTimes[i]) }))
+		}
+	}
+	if err := growthFacts(part, turns, slowest, processor); err != nil {
+		return err
+	}
+	perKey := []float64{benchmarks.Median(heap[0]) / float64(n), benchmarks.Median(heap[1]) / float64(n)}
+	b.costs.heapPerKey = perKey[0]
+	part.Fact("heap for each key", report.Bytes, "a slot of the table, and 8 bytes for each record", perKey...)
+	return nil
+}
+
+// growTable adds the reply of each turn of one new database, and the bytes of its heap after it.
+func (b *bench) growTable(r agent.Request, turns [][]*agent.Reply, heap *[2][]float64) error {
 	e, _, err := b.enterAs(b.ours(), agent.Request{Dir: b.path("growth"), Own: growthOwn})
 	if err != nil {
 		return err
 	}
 	defer b.discard(e)
-	var turns []*agent.Reply
-	var heap []float64
-	for _, line := range part.Facts.Heads {
+	for t := range turns {
 		b.seed++
-		reply, err := e.agent.Do(agent.Request{Do: agent.Grow, N: n, Size: growthValue, Step: step, Seed: b.seed})
+		r.Seed = b.seed
+		reply, err := e.agent.Do(r)
 		if err != nil {
 			return err
 		}
-		turns = append(turns, reply)
-		for i, d := range reply.Times {
-			slowest.Add(line, float64(uint64(i+1)*step), micros(d))
-			processor.Add(line, float64(uint64(i+1)*step), micros(reply.CPUTimes[i]))
-		}
+		turns[t] = append(turns[t], reply)
 		m, err := e.agent.Do(agent.Request{Do: agent.Memory})
 		if err != nil {
 			return err
 		}
-		heap = append(heap, float64(m.HeapBytes)/float64(n))
+		heap[t] = append(heap[t], float64(m.HeapBytes))
 	}
-	b.costs.heapPerKey = heap[0]
-	if err := growthFacts(part, turns); err != nil {
-		return err
-	}
-	part.Fact("heap for each key", report.Bytes, "a slot of the table, and 8 bytes for each record", heap...)
 	return e.leave()
 }
 
-func growthFacts(part *report.Part, turns []*agent.Reply) error {
-	var all []*hdrhistogram.Histogram
-	for _, reply := range turns {
-		h, err := agent.Histogram(reply)
+// growthFacts are of all databases: what the curves show of them, and what they had together.
+func growthFacts(part *report.Part, turns [][]*agent.Reply, slowest, processor *report.Curve) error {
+	median := func(what, unit, how string, figure func(*agent.Reply) float64) {
+		part.Fact(what, unit, how, median(turns[0], figure), median(turns[1], figure))
+	}
+	median("rate", report.PerSecond, "", (*agent.Reply).Rate)
+	median("sets that changed the log", report.Sets, "slower than 1 ms, with a new log file after them", func(r *agent.Reply) float64 { return float64(len(r.Rotations)) })
+	median("the slowest of them", report.Micros, "", func(r *agent.Reply) float64 { return micros(slices.Max(append(r.Rotations, 0))) })
+	part.Fact("slowest of the others", report.Micros, "what the curve shows", slowest.Greatest()...)
+	part.Fact("most processor time of a set", report.Micros, "of the others, of its thread, on Linux", processor.Greatest()...)
+	var merged []*hdrhistogram.Histogram
+	for _, replies := range turns {
+		h, err := agent.Histogram(replies...)
 		if err != nil {
 			return err
 		}
-		all = append(all, h)
+		merged = append(merged, h)
 	}
-	fact := func(what, unit string, figure func(h *hdrhistogram.Histogram) float64) {
-		var values []float64
-		for _, h := range all {
-			values = append(values, figure(h))
-		}
-		part.Fact(what, unit, "", values...)
+	all := func(what, unit string, figure func(*hdrhistogram.Histogram) float64) {
+		part.Fact(what, unit, "of all databases, changes of the log included", figure(merged[0]), figure(merged[1]))
 	}
-	part.Fact("rate", report.PerSecond, "", turns[0].Rate(), turns[1].Rate())
-	for _, q := range []struct {
-		name string
-		q    float64
-	}{{"p50", 0.5}, {"p99", 0.99}, {"p99.99", 0.9999}, {"slowest", 1}} {
-		fact(q.name, report.Micros, func(h *hdrhistogram.Histogram) float64 { return micros(agent.Quantile(h, q.q)) })
+	for _, q := range []float64{50, 99, 99.99, 100} {
+		all(fmt.Sprintf("p%v", q), report.Micros, func(h *hdrhistogram.Histogram) float64 { return micros(agent.Quantile(h, q/100)) })
 	}
-	rotations, longest := make([]float64, 2), make([]float64, 2)
-	for i, reply := range turns {
-		if rotations[i] = float64(len(reply.Rotations)); rotations[i] > 0 {
-			longest[i] = micros(slices.Max(reply.Rotations))
-		}
-	}
-	part.Fact("sets that changed the log", report.Sets, "slower than 1 ms, with a new log file after them", rotations...)
-	part.Fact("the slowest of them", report.Micros, "", longest...)
-	part.Fact("slowest of the others", report.Micros, "what the curve shows", micros(slices.Max(turns[0].Times)), micros(slices.Max(turns[1].Times)))
-	part.Fact("most processor time of a set", report.Micros, "of the others, of its thread, on Linux: what other programs delay does not count", micros(slices.Max(turns[0].CPUTimes)), micros(slices.Max(turns[1].CPUTimes)))
 	for _, bound := range []time.Duration{time.Millisecond, 5 * time.Millisecond} {
-		fact("slower than "+bound.String(), report.Sets, func(h *hdrhistogram.Histogram) float64 {
+		all("slower than "+bound.String(), report.Sets, func(h *hdrhistogram.Histogram) float64 {
 			n := int64(0)
 			for _, bar := range h.Distribution() {
 				if bar.From > int64(bound) {

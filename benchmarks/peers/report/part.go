@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -71,6 +72,15 @@ func (c *Curve) Add(line string, x, y float64) {
 		c.Lines = append(c.Lines, &Line{Name: line})
 	}
 	c.Lines[i].Points = append(c.Lines[i].Points, Point{x, y})
+}
+
+// Greatest is the greatest figure of each line.
+func (c *Curve) Greatest() []float64 {
+	var all []float64
+	for _, l := range c.Lines {
+		all = append(all, slices.MaxFunc(l.Points, func(p, q Point) int { return cmp.Compare(p.Y, q.Y) }).Y)
+	}
+	return all
 }
 
 // File is the name of its drawing.
