@@ -85,12 +85,12 @@ func (b *bench) growTable(r agent.Request, turns [][]*agent.Reply, heap *[2][]fl
 
 // growthFacts are of all databases: what the curves show of them, and what they had together.
 func growthFacts(part *report.Part, turns [][]*agent.Reply, slowest, processor *report.Curve) error {
-	median := func(what, unit, how string, figure func(*agent.Reply) float64) {
+	middle := func(what, unit, how string, figure func(*agent.Reply) float64) {
 		part.Fact(what, unit, how, median(turns[0], figure), median(turns[1], figure))
 	}
-	median("rate", report.PerSecond, "", (*agent.Reply).Rate)
-	median("sets that changed the log", report.Sets, "slower than 1 ms, with a new log file after them", func(r *agent.Reply) float64 { return float64(len(r.Rotations)) })
-	median("the slowest of them", report.Micros, "", func(r *agent.Reply) float64 { return micros(slices.Max(append(r.Rotations, 0))) })
+	middle("rate", report.PerSecond, "", (*agent.Reply).Rate)
+	middle("sets that changed the log", report.Sets, "slower than 1 ms, with a new log file after them", func(r *agent.Reply) float64 { return float64(len(r.Rotations)) })
+	middle("the slowest of them", report.Micros, "", func(r *agent.Reply) float64 { return micros(slices.Max(append(r.Rotations, 0))) })
 	part.Fact("slowest of the others", report.Micros, "what the curve shows", slowest.Greatest()...)
 	part.Fact("most processor time of a set", report.Micros, "of the others, of its thread, on Linux", processor.Greatest()...)
 	var merged []*hdrhistogram.Histogram
