@@ -189,6 +189,16 @@ func TestChartOfLittle(t *testing.T) {
 	}
 }
 
+// TestGreatest: each line has its own, wherever it lies.
+func TestGreatest(t *testing.T) {
+	var c report.Curve
+	for i, y := range []float64{2, 9, 4} {
+		c.Add("up and down", float64(i), y)
+		c.Add("below zero", float64(i), -y)
+	}
+	require.Equal(t, []float64{9, -2}, c.Greatest())
+}
+
 // TestGrown: the figures of a part are on the page, in the table and among the rows, each under its engine.
 func TestGrown(t *testing.T) {
 	r := grown()
